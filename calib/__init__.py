@@ -1,0 +1,1 @@
+"""Activation ranges from images, in constant memory."""

@@ -1,0 +1,1 @@
+"""One file per subcommand: parses, composes, prints; no arithmetic."""

@@ -1,0 +1,1 @@
+"""numpy and the standard library only; every other folder may import it, it imports none."""

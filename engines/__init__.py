@@ -1,0 +1,1 @@
+"""Runtimes that execute a model file, and the proof of what they run."""

@@ -1,0 +1,1 @@
+"""Attacks, corruptions, the oracle between them and the engine, and the runner."""

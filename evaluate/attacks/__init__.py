@@ -1,0 +1,1 @@
+"""Attacks on an engine, all on the uint8 grid."""

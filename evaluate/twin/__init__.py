@@ -1,0 +1,1 @@
+"""Gradients of an ONNX model from an ONNX graph, without torch."""

@@ -1,0 +1,1 @@
+"""From stored bytes to the uint8 image and the tensor an engine takes."""
