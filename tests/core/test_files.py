@@ -1,0 +1,46 @@
+import hashlib
+import json
+
+import pytest
+from robustmq_trt.core.files import atomic_path, sha256_file, sha256_json, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+
+    def interrupted_write():
+        with atomic_path(path) as partial:
+            partial.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write()
+
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_whole_write_replaces_the_file(tmp_path):
+    path = tmp_path / "new" / "ranges.json"
+
+    write_json(path, {"a": 1})
+
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in path.parent.iterdir()] == ["ranges.json"]
+
+
+def test_file_hash_equals_hashlib_s_over_the_whole(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(b"x" * 3_000_001)
+
+    assert sha256_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_json_hash_ignores_key_order():
+    assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
+
+
+def test_json_hash_refuses_what_is_not_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        sha256_json({"a": float("nan")})
