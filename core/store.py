@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,8 +35,10 @@ CREATE TABLE rows (
     prediction INTEGER,
     correct INTEGER NOT NULL,
     tied INTEGER NOT NULL,
+    valid INTEGER NOT NULL,
     queries INTEGER NOT NULL,
     linf INTEGER NOT NULL,
+    zero_gradient REAL NOT NULL,
     reason TEXT NOT NULL,
     PRIMARY KEY (task_id, position)
 );
@@ -56,8 +58,10 @@ class ImageRow:
         prediction: Production argmax, or None where no valid answer came.
         correct: Whether the prediction is the label.
         tied: Whether the highest score was shared by several classes.
+        valid: Whether the engine could be asked at all; an undecodable image is not valid and does not count in n.
         queries: Forward passes the attack spent on this image; 0 where nothing queried.
         linf: Largest change of any pixel in grey levels.
+        zero_gradient: Share of exactly zero entries in the gradients that made the image; 0 where none did.
         reason: Why there is no prediction, or empty.
     """
 
@@ -68,8 +72,10 @@ class ImageRow:
     prediction: int | None
     correct: bool
     tied: bool = False
+    valid: bool = True
     queries: int = 0
     linf: int = 0
+    zero_gradient: float = 0.0
     reason: str = ""
 
 
@@ -94,6 +100,15 @@ class Task:
     reason: str = ""
     identity: Mapping[str, Any]
     rows: Sequence[ImageRow] = ()
+
+
+_COLUMNS = tuple(column.name for column in fields(ImageRow))
+_TRUTHS = frozenset({"correct", "tied", "valid"})
+
+
+def _row(values: Sequence[Any]) -> ImageRow:
+    named: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
+    return ImageRow(**{**named, **{name: bool(named[name]) for name in _TRUTHS}})
 
 
 class Store:
@@ -203,47 +218,12 @@ class Store:
             )
 
     def _add_rows(self, number: int | None, rows: Sequence[ImageRow]) -> None:
-        self._database.executemany(
-            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    number,
-                    r.position,
-                    r.image,
-                    r.name,
-                    r.label,
-                    r.prediction,
-                    r.correct,
-                    r.tied,
-                    r.queries,
-                    r.linf,
-                    r.reason,
-                )
-                for r in rows
-            ),
-        )
+        places = ", ".join("?" * (len(_COLUMNS) + 1))
+        self._database.executemany(f"INSERT INTO rows VALUES ({places})", ((number, *astuple(row)) for row in rows))
 
     def _rows(self, number: int) -> tuple[ImageRow, ...]:
-        found = self._database.execute(
-            "SELECT position, image, name, label, prediction, correct, tied, queries, linf, reason "
-            "FROM rows WHERE task_id=? ORDER BY position",
-            (number,),
-        )
-        return tuple(
-            ImageRow(
-                position=position,
-                image=image,
-                name=name,
-                label=label,
-                prediction=prediction,
-                correct=bool(correct),
-                tied=bool(tied),
-                queries=queries,
-                linf=linf,
-                reason=reason,
-            )
-            for position, image, name, label, prediction, correct, tied, queries, linf, reason in found
-        )
+        query = f"SELECT {', '.join(_COLUMNS)} FROM rows WHERE task_id=? ORDER BY position"
+        return tuple(_row(values) for values in self._database.execute(query, (number,)))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,41 @@
+"""What can be done to an input, as a name a person can write: ``gaussian_noise:3``, ``square:eps=8,queries=1000``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["clean", "corruption", "preset", "attack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One column of the results: what is done to every image before the engine sees it.
+
+    Attributes:
+        kind: Family of the condition.
+        name: Entry of that family's catalog, e.g. ``gaussian_noise`` or ``square``.
+        settings: Complete settings of the entry, in catalog order; a corruption has ``severity``.
+        unsupported: Why this cell can't be measured here; empty where it can.
+    """
+
+    kind: Kind
+    name: str
+    settings: tuple[tuple[str, int], ...] = ()
+    unsupported: str = ""
+
+    @property
+    def label(self) -> str:
+        """The condition's name in every record."""
+        if self.kind == "corruption":
+            return f"{self.name}:{self['severity']}"
+        if self.kind == "preset":
+            return f"preset:{self.name}"
+        listed = ",".join(f"{key}={value}" for key, value in self.settings)
+        return f"{self.name}:{listed}" if listed else self.name
+
+    def __getitem__(self, key: str) -> int:
+        return dict(self.settings)[key]
+
+
+CLEAN = Condition(kind="clean", name="clean")
