@@ -1,0 +1,59 @@
+"""How a QDQ file is laid out for its target. One entry per profile; the precision picks among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core.errors import UnsupportedError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The number formats and Q/DQ placement a target runs fully in integers.
+
+    Attributes:
+        name: As on the command line.
+        precision: The precision it serves, e.g. ``"w8a8"``.
+        activations: Element type of quantized activations, one scale per tensor.
+        symmetric_activations: Whether the activations' zero point is the middle of the type.
+        weights: Element type of quantized weights, symmetric.
+        per_channel: Whether weights have one scale per output channel.
+        summary: One sentence for tables and help.
+    """
+
+    name: str
+    precision: str
+    activations: str
+    symmetric_activations: bool
+    weights: str
+    per_channel: bool
+    summary: str
+
+
+PROFILES: dict[str, Profile] = {
+    "cpu-u8": Profile(
+        name="cpu-u8",
+        precision="w8a8",
+        activations="uint8",
+        symmetric_activations=False,
+        weights="int8",
+        per_channel=True,
+        summary="Asymmetric uint8 activations, int8 weights per channel: what ONNX Runtime's CPU kernels fuse fully.",
+    ),
+}
+
+
+def find_profile(name: str = "cpu-u8", *, precision: str = "w8a8") -> Profile:
+    """Look a profile up and check that it serves a precision.
+
+    Raises:
+        InputError: If there is no such profile.
+        UnsupportedError: If the profile serves another precision.
+    """
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    profile = PROFILES[name]
+    if precision != profile.precision:
+        available = ", ".join(sorted({entry.precision for entry in PROFILES.values()}))
+        raise UnsupportedError(f"Precision '{precision}' is not available in profile '{name}'. Available: {available}.")
+    return profile
