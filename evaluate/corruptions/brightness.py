@@ -1,0 +1,60 @@
+"""A lamp switched on: more of the colour's value, hue and saturation kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .parameters import Draws, ParameterSet, Pixels, at_severity, no_draws
+
+AMOUNT: Mapping[ParameterSet, tuple[float, ...]] = {
+    "imagenet-c": (0.1, 0.2, 0.3, 0.4, 0.5),
+    "cifar10-c": (0.05, 0.1, 0.15, 0.2, 0.3),
+}
+"""What is added to V of HSV, in [0, 1], severities 1 to 5."""
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
+    """Give an empty array: nothing is random here."""
+    return no_draws()
+
+
+def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
+    """Raise V of HSV and truncate to whole grey levels.
+
+    With hue and saturation fixed each channel grows with the largest one: ``x' = x V' / V``, so a table over (largest
+    channel, channel) replaces the way to HSV and back.
+
+    Args:
+        image: (H, W, 3) uint8 RGB or BGR.
+        draws: Not used.
+        severity: 1 to 5.
+        parameters: Parameter set.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        InputError: If severity or parameter set does not exist.
+
+    Reference:
+        Hendrycks & Dietterich 2019, arXiv 1903.12261, who convert in float64. The largest and the smallest channel of a
+        pixel are equal to theirs; the middle one differs by one level where the exact result is a whole level and their
+        rounding error falls below it.
+    """
+    table = _table(at_severity(AMOUNT, severity, parameters))
+    largest = image.max(axis=2, keepdims=True).astype(np.intp)
+    brighter: Pixels = table.ravel()[largest * 256 + image]
+    return brighter
+
+
+def _table(amount: float) -> Pixels:
+    """Tabulate the new channel for (largest channel, channel), in the reference's order of operations."""
+    levels = np.arange(256) / 255
+    value, channel = levels[:, None], levels[None, :]
+    # No channel exceeds the largest: those entries are never read, and black has no saturation.
+    saturation = np.divide(value - channel, value, out=np.zeros((256, 256)), where=value > channel)
+    brighter = np.minimum(value + amount, 1)
+    table: Pixels = (brighter * (1 - saturation) * 255).astype(np.uint8)
+    return table

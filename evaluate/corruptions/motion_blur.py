@@ -1,0 +1,82 @@
+"""Blur of a camera that moves in a straight line while the shutter is open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .parameters import Draws, ParameterSet, Pixels, at_severity
+
+
+class Motion(NamedTuple):
+    """Half the number of taps beside the first, and the width of their Gaussian weights, both in pixels."""
+
+    radius: int
+    sigma: float
+
+
+MOTION: Mapping[ParameterSet, tuple[Motion, ...]] = {
+    "imagenet-c": (Motion(10, 3), Motion(15, 5), Motion(15, 8), Motion(15, 12), Motion(20, 15)),
+    "cifar10-c": (Motion(6, 1), Motion(6, 1.5), Motion(6, 2), Motion(8, 2), Motion(9, 2.5)),
+}
+"""Severities 1 to 5."""
+
+MAX_ANGLE = 45.0
+"""Largest angle to the horizontal, in degrees."""
+
+# The reference rounds to 16 bits (257 steps a grey level) before it truncates to 8.
+_HALF_A_16_BIT_STEP = 0.5 / 257
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
+    """Draw the direction: one angle in degrees, uniform in [-45, 45], as an array (1,); ``shape`` does not matter."""
+    return rng.uniform(-MAX_ANGLE, MAX_ANGLE, size=1)
+
+
+def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
+    """Average the image with its own shifts along the direction, edges replicated, truncated to whole grey levels.
+
+    Tap i = 0..2 radius has the weight ``exp(-i^2 / 2 sigma^2)``, normalised to sum 1, and reads
+    ``ceil(i sin(angle) - 1/2)`` rows below and ``ceil(i cos(angle) - 1/2)`` columns to the right: the kernel is
+    one-sided, so the picture also moves.
+
+    Args:
+        image: (H, W, 3) uint8.
+        draws: (1,) angle in degrees.
+        severity: 1 to 5.
+        parameters: Parameter set.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        InputError: If severity or parameter set does not exist.
+
+    Reference:
+        Hendrycks & Dietterich 2019, arXiv 1903.12261, who call ImageMagick's motion blur. Sums are float32 here, so a
+        value on the edge between two levels may fall to the other one.
+    """
+    motion = at_severity(MOTION, severity, parameters)
+    height, width, _ = image.shape
+    reach = 2 * motion.radius
+    padded = cv2.copyMakeBorder(image, reach, reach, 0, reach, cv2.BORDER_REPLICATE).astype(np.float32)
+    blurred = np.full((height, width, 3), _HALF_A_16_BIT_STEP, np.float32)
+    for (down, right), weight in _taps(motion, float(draws[0])).items():
+        rows, columns = slice(reach + down, reach + down + height), slice(right, right + width)
+        cv2.scaleAdd(padded[rows, columns], weight, blurred, dst=blurred)
+    return blurred.astype(np.uint8)
+
+
+def _taps(motion: Motion, angle: float) -> dict[tuple[int, int], float]:
+    steps = range(2 * motion.radius + 1)
+    weights = [math.exp(-(step**2) / (2 * motion.sigma**2)) for step in steps]
+    sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    taps: dict[tuple[int, int], float] = {}
+    for step, weight in zip(steps, weights, strict=True):
+        place = math.ceil(step * sine - 0.5), math.ceil(step * cosine - 0.5)
+        taps[place] = taps.get(place, 0.0) + weight / sum(weights)
+    return taps

@@ -1,0 +1,222 @@
+"""The frozen description of a deployment's preprocessing, and its two steps: bytes to uint8, uint8 to tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, unknown
+from ..core.files import sha256_json
+from .decode import DECODERS, decode
+from .geometry import GEOMETRIES, lay_out
+from .resize import RESIZERS, resize
+
+Triple = tuple[float, float, float]
+
+MAX_SIDE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """What happens to an image between its file and the engine.
+
+    Attributes:
+        name: What reports call it.
+        decoder: ``"pillow"`` or ``"opencv"``.
+        colour: ``"rgb"`` or ``"bgr"``: the channel order the engine gets.
+        resize: A name of ``RESIZERS``, e.g. ``"pillow-bilinear"``.
+        geometry: ``"short-side-crop"`` (aspect ratio kept) or ``"squash"``.
+        crop_fraction: Share of the resized side that is kept, in (0, 1]; 0.875 is 224 of 256.
+        size: The model's (height, width).
+        mean: Per channel in the engine's order, pixel scale [0, 1].
+        std: Likewise; ``x / 127.5 - 1`` is mean 0.5, std 0.5.
+        layout: ``"nchw"`` or ``"nhwc"``.
+        dtype: ``"float32"`` (normalised) or ``"uint8"`` (pixels as they are; mean and std are not used).
+
+    Raises:
+        InputError: If a value is not one of these.
+    """
+
+    name: str
+    decoder: str
+    colour: str
+    resize: str
+    geometry: str
+    crop_fraction: float
+    size: tuple[int, int]
+    mean: Triple
+    std: Triple
+    layout: str = "nchw"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_choice("decoder", self.decoder, DECODERS)
+        _check_choice("colour", self.colour, ("bgr", "rgb"))
+        _check_choice("resizer", self.resize, RESIZERS)
+        _check_choice("geometry", self.geometry, GEOMETRIES)
+        _check_choice("layout", self.layout, ("nchw", "nhwc"))
+        _check_choice("dtype", self.dtype, ("float32", "uint8"))
+        _check_numbers(self)
+
+    def load(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring one image to the model's size, as the uint8 the attacker and the corruptions work on.
+
+        Args:
+            content: An image file, or decoded (H, W, 3) uint8 RGB, which skips the decoder.
+
+        Returns:
+            (height, width, 3) uint8 in the pipeline's channel order, C-contiguous and writable, never ``content``.
+
+        Raises:
+            InputError: If the file does not decode, the array is no image, or the image is too narrow to resize.
+        """
+        image = decode(content, decoder=self.decoder) if isinstance(content, bytes) else _checked_pixels(content)
+        height, width = self.size
+        layout = lay_out(image.shape[:2], self.size, geometry=self.geometry, crop_fraction=self.crop_fraction)
+        image = resize(image, height=layout.height, width=layout.width, resizer=self.resize)
+        image = image[layout.top : layout.top + height, layout.left : layout.left + width]
+        return np.array(image[:, :, ::-1] if self.colour == "bgr" else image, order="C")
+
+    def tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """Give what the engine takes for images of the model's size.
+
+        Each value is ``float32((pixel / 255 - mean) / std)`` computed in float64 and looked up, so it is the correctly
+        rounded one; a float32 multiply-add is no faster here and loses digits near the mean.
+
+        Args:
+            images: (N, H, W, 3) uint8 in the pipeline's channel order; any N, any size.
+
+        Returns:
+            (N, 3, H, W), or (N, H, W, 3) for ``nhwc``: float32, or uint8 for dtype ``uint8``; C-contiguous.
+
+        Raises:
+            InputError: If ``images`` has another shape or dtype.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise InputError(
+                f"Expected images (N, H, W, 3) uint8, got {images.shape} {images.dtype}. Use `load` first."
+            )
+        images = np.ascontiguousarray(images)
+        if self.dtype == "uint8" or not images.size:
+            return _arranged(images, self.layout).astype(self.dtype, order="C", copy=False)
+        return _planes(images, self._table) if self.layout == "nchw" else _interleaved(images, self._table)
+
+    @cached_property
+    def _table(self) -> NDArray[np.float32]:
+        pixels = np.arange(256, dtype=np.float64) / 255
+        table: NDArray[np.float64] = (pixels - np.array(self.mean)[:, None]) / np.array(self.std)[:, None]
+        return table.astype(np.float32)
+
+    def for_size(self, height: int, width: int) -> Pipeline:
+        """Give the same pipeline for a model of another input size."""
+        return replace(self, size=(height, width))
+
+    def with_geometry_of(self, other: Pipeline) -> Pipeline:
+        """Give the pipeline of a deployment that prepares images as ``other`` and feeds this pipeline's model.
+
+        Decoder, channel order, resizer, geometry and crop come from ``other``; size, mean, std, layout and dtype, which
+        the model fixes, stay. The name is ``other/self``.
+        """
+        return replace(
+            other,
+            name=f"{other.name}/{self.name}",
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            layout=self.layout,
+            dtype=self.dtype,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the pipeline as a JSON object that ``from_mapping`` reads back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Give the SHA-256 of all settings but the name: equal fingerprints prepare images equally."""
+        return sha256_json({key: value for key, value in self.to_json().items() if key != "name"})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Pipeline:
+        """Read a pipeline from a card or a TOML table.
+
+        Args:
+            values: One entry per attribute; ``layout`` and ``dtype`` may be left out, ``size`` may be one number.
+
+        Raises:
+            InputError: If an entry is unknown, missing or of the wrong kind.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            _check_choice("preset entry", str(key), known)
+        missing = [key for key in known if key not in values and key not in ("layout", "dtype")]
+        if missing:
+            raise InputError(f"A preset lacks `{'`, `'.join(missing)}`. Add it, or name a `base` preset to start from.")
+        return cls(**{key: _entry(key, value) for key, value in values.items()})
+
+
+def _planes(images: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    count, height, width, _ = images.shape
+    tensor = np.empty((count, 3, height * width), np.float32)
+    for channel, plane in enumerate(cv2.split(images.reshape(count * height, width, 3))):
+        cv2.LUT(plane.reshape(count, height * width), table[channel][None], dst=tensor[:, channel])
+    return tensor.reshape(count, 3, height, width)
+
+
+def _interleaved(images: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    count, height, width, _ = images.shape
+    tensor = cv2.LUT(images.reshape(count * height, width, 3), np.ascontiguousarray(table.T)[None])
+    return np.asarray(tensor, dtype=np.float32).reshape(images.shape)
+
+
+def _arranged(images: NDArray[np.uint8], layout: str) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if layout == "nchw" else images
+
+
+def _checked_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(f"Expected pixels (H, W, 3) uint8, got {image.shape} {image.dtype}. Convert them first.")
+    return np.ascontiguousarray(image)
+
+
+def _check_choice(kind: str, value: Any, known: Any) -> None:
+    if value not in tuple(known):
+        raise unknown(kind, str(value), known)
+
+
+def _check_numbers(pipeline: Pipeline) -> None:
+    if not 0 < pipeline.crop_fraction <= 1:
+        raise InputError(f"Expected `crop_fraction` in (0, 1], got {pipeline.crop_fraction}. Use 0.875 for 224 of 256.")
+    if not all(1 <= side <= MAX_SIDE for side in pipeline.size):
+        raise InputError(f"Expected `size` in 1..{MAX_SIDE}, got {pipeline.size}. Give the model's height and width.")
+    if not all(math.isfinite(value) for value in (*pipeline.mean, *pipeline.std)) or min(pipeline.std) <= 0:
+        raise InputError(
+            f"Expected finite `mean` and positive `std`, got {pipeline.mean} and {pipeline.std}. "
+            "Both are in pixel scale [0, 1]."
+        )
+
+
+def _entry(key: str, value: Any) -> Any:
+    try:
+        if key == "size":
+            height, width = (value, value) if isinstance(value, int) else value
+            return _whole(height), _whole(width)
+        if key in ("mean", "std"):
+            first, second, third = ([value] * 3) if isinstance(value, int | float) else value
+            return float(first), float(second), float(third)
+        return float(value) if key == "crop_fraction" else str(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Preset entry `{key}` cannot be {value!r}: {error}. See the presets for examples.") from error
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is no whole number")
+    return value
