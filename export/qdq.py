@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,9 @@ def quantizable_tensors(model: onnx.ModelProto, *, precision: str = "w8a8", prof
     """
     source = _source(model)
     names = _candidates(source)
-    return _place(source, dict.fromkeys(names, (0.0, 1.0)), find_profile(profile, precision=precision))[1]
+    chosen = find_profile(profile, precision=precision)
+    # One scale per weight tensor is ten times faster and places the same activations.
+    return _place(source, dict.fromkeys(names, (0.0, 1.0)), replace(chosen, per_channel=False))[1]
 
 
 def _source(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,148 @@
+"""Tiny classifiers written as text, and two ways to run a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
+
+CONV_BN = """
+net (float[N,3,8,8] image) => (float[N,5] logits) {
+    c = Conv<pads=[1,1,1,1]>(image, w)
+    b = BatchNormalization<epsilon=0.001>(c, gamma, beta, mean, var)
+    r = Relu(b)
+    g = GlobalAveragePool(r)
+    f = Flatten(g)
+    d = Dropout(f)
+    logits = Gemm<transB=1>(d, fw, fb)
+}"""
+SOFTMAX = """
+net (float[N,3,8,8] image) => (float[N,5] probabilities) {
+    c = Conv<pads=[1,1,1,1]>(image, w)
+    r = Relu(c)
+    g = GlobalAveragePool(r)
+    f = Flatten(g)
+    l = Gemm<transB=1>(f, fw, fb)
+    probabilities = Softmax(l)
+}"""
+NHWC = """
+net (float[N,8,8,3] image) => (float[N,5] logits) {
+    t = Transpose<perm=[0,3,1,2]>(image)
+    c = Conv<pads=[1,1,1,1]>(t, w)
+    r = Relu(c)
+    g = GlobalAveragePool(r)
+    f = Flatten(g)
+    logits = Gemm<transB=1>(f, fw, fb)
+}"""
+FIXED_RESHAPE = """
+net (float[1,3,8,8] image) => (float[1,5] logits)
+<int64[2] target = {1, -1}, int64[2] axes = {2, 3}> {
+    c = Conv<pads=[1,1,1,1]>(image, w)
+    r = Relu(c)
+    g = GlobalAveragePool(r)
+    f = Reshape(g, target)
+    logits = Gemm<transB=1>(f, fw, fb)
+}"""
+SHAPE_CHAIN = """
+net (float[N,3,8,8] image) => (float[N,5] logits) {
+    c = Conv<pads=[1,1,1,1]>(image, w)
+    r = Relu(c)
+    g = GlobalAveragePool(r)
+    s = Shape(g)
+    zero = Constant<value_int=0>()
+    n = Gather(s, zero)
+    axis = Constant<value_ints=[0]>()
+    n1 = Unsqueeze(n, axis)
+    rest = Constant<value_ints=[-1]>()
+    target = Concat<axis=0>(n1, rest)
+    f = Reshape(g, target)
+    logits = Gemm<transB=1>(f, fw, fb)
+}"""
+NETS = {
+    "conv_bn": CONV_BN,
+    "softmax": SOFTMAX,
+    "nhwc": NHWC,
+    "fixed_reshape": FIXED_RESHAPE,
+    "shape_chain": SHAPE_CHAIN,
+}
+
+
+def parse(text: str, weights: dict[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
+    """Parse a graph's text and give it its weights; unread ones are left out."""
+    model: onnx.ModelProto = parser.parse_model(HEADER + text)
+    read = {name for node in model.graph.node for name in node.input}
+    for name, value in (weights or {}).items():
+        if name in read:
+            model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def weights(seed: int = 0, channels: int = 6) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    draw = {
+        "w": rng.normal(size=(channels, 3, 3, 3)),
+        "fw": rng.normal(size=(5, channels)),
+        "fb": rng.normal(size=5),
+        "gamma": rng.uniform(0.5, 2, channels),
+        "beta": rng.normal(size=channels),
+        "mean": rng.normal(size=channels),
+        "var": rng.uniform(0.1, 2, channels),
+    }
+    return {name: value.astype(np.float32) for name, value in draw.items()}
+
+
+@pytest.fixture
+def make_model() -> Callable[..., onnx.ModelProto]:
+    """Give a function from a graph's text, and optionally weights, to a model."""
+    return lambda text, own=None: parse(text, weights() if own is None else own)
+
+
+@pytest.fixture
+def make_net() -> Callable[..., onnx.ModelProto]:
+    """Give a function from a net's name and a seed to a model with random weights."""
+    return lambda name, seed=0: parse(NETS[name], weights(seed))
+
+
+@pytest.fixture
+def run_reference() -> Callable[[onnx.ModelProto, NDArray[Any]], NDArray[Any]]:
+    """Give a function that runs a model on onnx's reference implementation."""
+
+    def run(model: onnx.ModelProto, images: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(ReferenceEvaluator(model).run(None, {model.graph.input[0].name: images})[0])
+
+    return run
+
+
+@pytest.fixture
+def run_ort() -> Callable[..., NDArray[Any]]:
+    """Give a function that runs a model on ONNX Runtime's CPU kernels."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
+
+    def run(model: onnx.ModelProto, images: NDArray[Any], *, optimized: str | None = None) -> NDArray[Any]:
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        if optimized:
+            options.optimized_model_filepath = optimized
+        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+
+    return run
+
+
+@pytest.fixture
+def images() -> Callable[..., NDArray[np.float32]]:
+    """Give a function that draws images for a model's input."""
+
+    def draw(model: onnx.ModelProto, count: int, seed: int = 0) -> NDArray[np.float32]:
+        dims = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+        return np.random.default_rng(seed).uniform(-1, 1, (count, *dims)).astype(np.float32)
+
+    return draw
