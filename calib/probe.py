@@ -1,0 +1,102 @@
+"""One image through the model with every wanted activation visible, into memory that is allocated once.
+
+The session runs unoptimized, with the kernels that ONNX Runtime's own calibrator runs, so min-max ranges agree with
+its to the last bit; the optimized graph is 2.4 times faster on MobileNetV2 but rounds differently. It is shared by all
+threads and computes each image on one of them: two images on two cores need no synchronisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..core.errors import InputError, UnsupportedError
+from .histogram import Floats
+
+
+def open_session(model: onnx.ModelProto, tensors: tuple[str, ...], *, threads_per_image: int) -> Any:
+    """Open the model with the named activations as additional outputs.
+
+    Args:
+        model: A float classifier; it is not changed.
+        tensors: Activations to make visible.
+        threads_per_image: Threads one image is computed with.
+
+    Returns:
+        An ``onnxruntime.InferenceSession`` on the CPU.
+
+    Raises:
+        UnsupportedError: If ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UnsupportedError(
+            "Calibration needs ONNX Runtime, which is not installed. Run `pip install robustmq-trt[cpu]`."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads_per_image
+    options.log_severity_level = 3
+    content = _with_outputs(model, tensors).SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _with_outputs(model: onnx.ModelProto, tensors: tuple[str, ...]) -> onnx.ModelProto:
+    typed = onnx.shape_inference.infer_shapes(model)
+    present = {value.name for value in typed.graph.output}
+    typed.graph.output.extend(
+        value for value in typed.graph.value_info if value.name in tensors and value.name not in present
+    )
+    return typed
+
+
+class Probe:
+    """The buffers of one thread and the way images pass through them."""
+
+    def __init__(self, session: Any, tensors: tuple[str, ...]) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._tensors = tensors
+        self._outputs = [value.name for value in session.get_outputs() if value.name in tensors]
+        self._buffers: dict[str, Floats] = {}
+        self._binding = session.io_binding()
+
+    def activations(self, images: Floats) -> Iterator[tuple[str, Floats]]:
+        """Run the model and give each wanted activation in the order of computation.
+
+        Args:
+            images: Model input, float32, contiguous, of the same shape at every call.
+
+        Yields:
+            Tensor name and values; the array is overwritten by the next call.
+
+        Raises:
+            InputError: If an activation changes its shape from one call to the next.
+        """
+        if self._buffers:
+            self._run_bound(images)
+        else:
+            self._run_first(images)
+        for name in self._tensors:
+            yield name, images if name == self._input else self._buffers[name]
+
+    def _run_first(self, images: Floats) -> None:
+        values = self._session.run(self._outputs, {self._input: images}) if self._outputs else []
+        self._buffers = {name: np.array(value) for name, value in zip(self._outputs, values, strict=True)}
+        for name, buffer in self._buffers.items():
+            self._binding.bind_output(name, "cpu", 0, np.float32, list(buffer.shape), buffer.ctypes.data)
+
+    def _run_bound(self, images: Floats) -> None:
+        from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+        self._binding.bind_input(self._input, "cpu", 0, np.float32, list(images.shape), images.ctypes.data)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except states.InvalidArgument as error:
+            raise InputError(
+                f"An activation changes its shape from image to image: {error}. Calibrate a model with fixed shapes."
+            ) from error
