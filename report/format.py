@@ -1,0 +1,192 @@
+"""How numbers, intervals and condition names are worded; the one place, so that the page says each thing one way."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ..core.record import Record
+
+NARROW = "\u202f"  # keeps a number and its unit on one line
+MINUS = "\u2212"
+MISSING = "not measured"
+NONE = "\u2013"  # a cell without a figure
+DASH = "\u2013"
+
+_METRICS = {
+    "accuracy": "accuracy",
+    "robust_accuracy": "robust accuracy (raw)",
+    "adversarial_robustness": "adversarial robustness (AR)",
+    "common_correct_accuracy": "accuracy where all engines start right",
+    "flips_right_to_wrong": "flips, right to wrong",
+    "flips_wrong_to_right": "flips, wrong to right",
+    "mean_queries": "queries, mean",
+    "median_queries": "queries, median",
+}
+_ATTACKS = {"square": "Square", "mifgsm": "MI-FGSM", "pgd": "PGD", "fgsm": "FGSM"}
+
+
+def percent(share: float) -> str:
+    r"""Word a share in [0, 1] as a percentage with one decimal.
+
+    Example:
+        >>> percent(0.8983)
+        '89.8\u202f%'
+    """
+    return MISSING if math.isnan(share) else f"{_signless(share * 100, 1)}{NARROW}%"
+
+
+def points(difference: float) -> str:
+    r"""Word a difference of two shares in percentage points, always with its sign.
+
+    Example:
+        >>> points(0.0121)
+        '+1.2 points'
+    """
+    return MISSING if math.isnan(difference) else f"{_signed(difference * 100, 1)} points"
+
+
+def quantity(value: float, unit: str) -> str:
+    r"""Word a figure in its unit: a share as a percentage, a count whole, the rest with three digits.
+
+    Example:
+        >>> quantity(1.4234, "ms")
+        '1.42\u202fms'
+    """
+    if math.isnan(value):
+        return MISSING
+    if unit == "share":
+        return percent(value)
+    return f"{number(value)}{NARROW}{unit}" if unit else number(value)
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    r"""Word two bounds as a range, the unit written once; empty where there are none.
+
+    Example:
+        >>> interval(0.867, 0.922, "share").split(DASH)
+        ['86.7', '92.2\u202f%']
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    bounds = [_signless(bound * 100, 1) if unit == "share" else number(bound) for bound in (low, high)]
+    tail = "%" if unit == "share" else unit
+    return DASH.join(bounds) + (f"{NARROW}{tail}" if tail else "")
+
+
+def difference(value: float, unit: str) -> str:
+    """Word a difference in the unit of what was compared."""
+    if unit == "share" or math.isnan(value):
+        return points(value)
+    return f"{'+' if value > 0 else ''}{number(value)}{NARROW}{unit}"
+
+
+def difference_interval(low: float, high: float, unit: str) -> str:
+    r"""Word the bounds of a difference, each with its sign.
+
+    Example:
+        >>> difference_interval(0.007, 0.011, "share")
+        '+0.7 to +1.1'
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    scale = 100 if unit == "share" else 1
+    return f"{_signed(low * scale, 1)} to {_signed(high * scale, 1)}"
+
+
+def p_value(value: float) -> str:
+    r"""Word a p-value without pretending to digits it does not have.
+
+    Example:
+        >>> p_value(0.0004), p_value(0.0312), p_value(1.0)
+        ('p\xa0<\xa00.001', 'p\xa0=\xa00.031', 'p\xa0=\xa01')
+    """
+    return "p not computed" if math.isnan(value) else f"p\u00a0{_p_sign(value)}"
+
+
+def number(value: float) -> str:
+    """Word a plain number: whole numbers grouped by thousands, others with three significant digits."""
+    if math.isnan(value):
+        return MISSING
+    if value == int(value) or abs(value) >= 1000:
+        return f"{round(value):,}".replace("-", MINUS).replace(",", NARROW)
+    return _trim(f"{value:#.3g}" if abs(value) >= 1e-4 else f"{value:.1e}")
+
+
+def size(count: int) -> str:
+    r"""Word a file size in decimal units.
+
+    Example:
+        >>> size(3_655_033)
+        '3.66\u202fMB'
+    """
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= factor:
+            return f"{_trim(f'{count / factor:#.3g}')}{NARROW}{unit}"
+    return f"{count}{NARROW}bytes"
+
+
+def plural(count: int, noun: str) -> str:
+    """Word a count with its noun.
+
+    Example:
+        >>> plural(1, "image"), plural(472, "image")
+        ('1 image', '472 images')
+    """
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def figure(record: Record) -> str:
+    """Word a record's value in its unit."""
+    return quantity(record.value, record.unit)
+
+
+def metric_label(metric: str) -> str:
+    """Give a metric's name in words; an unknown one as it is written."""
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def condition_label(condition: str) -> str:
+    """Give a condition in words; what does not parse is shown as it is written.
+
+    Example:
+        >>> condition_label("gaussian_noise:3"), condition_label("square:eps=8,queries=1000")
+        ('gaussian noise, severity 3', 'Square, eps 8/255, 1000 queries')
+    """
+    name, colon, rest = condition.partition(":")
+    if not colon:
+        return {"clean": "clean images", "worst-case": "worst case over all attacks"}.get(condition, condition)
+    if name == "preset":
+        return rest
+    if re.fullmatch(r"\d+", rest):
+        return f"{name.replace('_', ' ')}, severity {rest}"
+    settings = [_setting(*part.partition("=")) for part in rest.split(",")]
+    return ", ".join([_ATTACKS.get(name, name.replace("_", " ")), *settings])
+
+
+def _setting(key: str, equals: str, value: str) -> str:
+    if not equals:
+        return key
+    if key == "eps" and value.isdecimal():
+        return f"eps {value}/255"
+    return f"{value} {key}" if key in ("queries", "steps") else f"{key} {value}"
+
+
+def _signless(value: float, digits: int) -> str:
+    rounded = f"{value:.{digits}f}"
+    return rounded.replace("-", MINUS) if float(rounded) else f"{0:.{digits}f}"
+
+
+def _signed(value: float, digits: int) -> str:
+    body = _signless(value, digits)
+    return f"+{body}" if float(f"{value:.{digits}f}") > 0 else body
+
+
+def _trim(written: str) -> str:
+    return written.rstrip(".").replace("-", MINUS)
+
+
+def _p_sign(value: float) -> str:
+    if value < 0.001:
+        return "<\u00a00.001"
+    return "=\u00a01" if value > 0.9995 else f"=\u00a0{value:.3f}"

@@ -1,0 +1,273 @@
+"""One sentence per question, worded from the records with figures, interval, n and p; no markup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.record import Comparison, Record
+from . import format as wording
+from .document import Document, Latency, Target
+from .lookup import (
+    GROUPS,
+    Group,
+    find,
+    find_latency,
+    group_records,
+    reference,
+    subjects,
+    timed_scope,
+)
+
+Tone = Literal["good", "bad", "neutral", "missing"]
+
+_NEUTRAL: Tone = "neutral"
+_WHOLE = 0.95  # below this share the engine is called integer only in part
+_QUESTIONS: dict[Group, str] = {
+    "clean": "Is it as accurate?",
+    "corruptions": "Is it more fragile under corruptions?",
+    "preprocessing": "Is it more fragile when preprocessing changes?",
+    "attacks": "Is it more fragile under attack?",
+}
+_SCOPES = {"engine": "engine alone", "end-to-end": "decoding and preprocessing included"}
+_ABSENT: dict[Group, str] = {
+    "clean": "No clean accuracy was measured",
+    "corruptions": "No corruptions were run",
+    "preprocessing": "No other preprocessing was run",
+    "attacks": "No attacks were run",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The answer to one question about one engine.
+
+    Attributes:
+        engine: The engine in question.
+        question: What is asked.
+        short: The answer in a few words.
+        sentence: The same with its figures.
+        tone: Whether the answer speaks for the engine.
+        flags: Warnings that belong to the figures in the sentence.
+    """
+
+    engine: str
+    question: str
+    short: str
+    sentence: str
+    tone: Tone
+    flags: tuple[str, ...] = ()
+
+
+def headlines(document: Document) -> tuple[Headline, ...]:
+    """Answer the six questions for every candidate, in reading order."""
+    answers = []
+    for target in subjects(document):
+        clean, *changed = (_fragility(document, target, group) for group in GROUPS)
+        answers += [clean, _integer(document, target), _speed(document, target), *changed]
+    return tuple(answers)
+
+
+def verdict(document: Document) -> str:
+    """Sum the headline up in one line per candidate."""
+    base = reference(document)
+    lines = [_verdict(document, target, base) for target in subjects(document)]
+    return " ".join(lines) or "No engine was measured."
+
+
+def compare(record: Record, base: Record | None) -> str:
+    """Word one figure beside the reference's, with the paired test that decides.
+
+    Args:
+        record: The candidate's record.
+        base: The reference's record under the same condition, if there is one.
+    """
+    images = wording.plural(record.n, "image")
+    bounds = wording.interval(record.low, record.high, record.unit)
+    own = f"{record.engine} reaches {wording.figure(record)} of {images}" + (
+        f" (95\u00a0% interval {bounds})" if bounds else ""
+    )
+    test = record.comparison
+    if test is None or base is None:
+        return f"{own}. There is no reference to compare with."
+    return f"{own}, {base.engine} {wording.figure(base)}. {_paired(test, record.unit)}"
+
+
+def _paired(test: Comparison, unit: str) -> str:
+    gap = wording.difference(test.difference, unit)
+    bounds = wording.difference_interval(test.low, test.high, unit)
+    adjusted = f"{wording.p_value(test.p_holm)} after Holm"
+    counts = f"{test.right_to_wrong} turned wrong, {test.wrong_to_right} turned right"
+    if test.verdict == "not distinguishable":
+        limit = wording.points(test.detectable).lstrip("+")
+        return (
+            f"The difference of {gap} ({bounds}) is not distinguishable from zero ({adjusted}; {counts}); "
+            f"a true difference of {limit} would have been found four times out of five."
+        )
+    return f"The difference of {gap} ({bounds}) is significant ({adjusted}; {counts})."
+
+
+def _fragility(document: Document, target: Target, group: Group) -> Headline:
+    records = group_records(document, target.name, group)
+    if not records:
+        return _missing(target, _QUESTIONS[group], f"{_ABSENT[group]} on {target.name}.")
+    tests = [record.comparison for record in records if record.comparison is not None]
+    if not tests:
+        return _unpaired(document, target, group, records)
+    worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
+    worst = min((r for r in records if r.comparison), key=_gap)
+    detail = (
+        compare(worst, find(document, worst.comparison.reference, worst.condition, worst.metric))
+        if worst.comparison
+        else ""
+    )
+    if len(tests) > 1:
+        detail = f"{_tally(target.name, len(tests), worse, better)} {_lead(worst)}: {detail}"
+    elif group != "clean":
+        detail = f"{_capital(wording.condition_label(worst.condition))}: {detail}"
+    return Headline(
+        engine=target.name,
+        question=_QUESTIONS[group],
+        short=_short(group, len(tests), worse, better),
+        sentence=detail,
+        tone="bad" if worse else ("good" if better else "neutral"),
+        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+    )
+
+
+def _tally(name: str, count: int, worse: int, better: int) -> str:
+    rest = count - worse - better
+    return f"Of {count} conditions {name} is worse in {worse}, better in {better}, not distinguishable in {rest}."
+
+
+def _lead(worst: Record) -> str:
+    gap = _gap(worst)
+    words = "Largest loss" if gap < 0 else ("Smallest gain" if gap > 0 else "No difference")
+    return f"{words}, {wording.condition_label(worst.condition)}"
+
+
+def _short(group: Group, count: int, worse: int, better: int) -> str:
+    if count > 1:
+        if worse:
+            return f"Worse in {worse} of {count}"
+        return f"Better in {better} of {count}" if better else "Not distinguishable"
+    if worse:
+        return "No, worse" if group == "clean" else "Yes, worse"
+    return "Better" if better else "Not distinguishable"
+
+
+def _unpaired(document: Document, target: Target, group: Group, records: Sequence[Record]) -> Headline:
+    lowest = min(records, key=lambda record: record.value)
+    where = "" if group == "clean" else f"Lowest, {wording.condition_label(lowest.condition)}: "
+    return Headline(
+        engine=target.name,
+        question=_QUESTIONS[group],
+        short=wording.figure(lowest),
+        sentence=where + compare(lowest, None),
+        tone="neutral",
+        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+    )
+
+
+def _integer(document: Document, target: Target) -> Headline:
+    question = "Does it run in integers?"
+    coverage = target.integer_coverage
+    if coverage is None:
+        return _missing(target, question, f"{target.name} was not audited: which kernels ran is not known.")
+    layers = [layer for audit in document.audits if audit.engine == target.name for layer in audit.layers if layer.macs]
+    sentence = f"{wording.percent(coverage)} of the multiply-accumulates of {target.name} run in integer kernels"
+    if layers:
+        floats = sum(layer.compute == "float" for layer in layers)
+        sentence += f"; {floats} of {wording.plural(len(layers), 'layer')} with weights stayed in float"
+    partly = 0 < coverage < _WHOLE
+    short = f"Partly, {wording.percent(coverage)}" if partly else wording.percent(coverage)
+    tone: Tone = "good" if coverage >= _WHOLE else ("neutral" if target.precision.startswith("fp") else "bad")
+    return Headline(engine=target.name, question=question, short=short, sentence=f"{sentence}.", tone=tone)
+
+
+def _speed(document: Document, target: Target) -> Headline:
+    question, base = "Is it faster?", reference(document)
+    names = [target.name] if base is None or base is target else [target.name, base.name]
+    scope = timed_scope(document, names)
+    if scope is None:
+        return _missing(target, question, f"No latency was measured for {' and '.join(names)}.")
+    entries = [entry for name in names if (entry := find_latency(document, name, scope, "p50_ms"))]
+    short, tone = (wording.quantity(entries[0].value, "ms"), _NEUTRAL) if len(entries) < 2 else _ratio(*entries)
+    return Headline(
+        engine=target.name,
+        question=question,
+        short=short,
+        sentence=f"Median of a single request, {_SCOPES[scope]}: {', '.join(map(_timed, entries))}.",
+        tone=tone,
+        flags=tuple(f"unstable timing: {entry.engine}" for entry in entries if entry.verdict == "unstable"),
+    )
+
+
+def _ratio(own: Latency, base: Latency) -> tuple[str, Tone]:
+    if min(own.value, base.value) <= 0:
+        return "Not comparable", "missing"
+    if own.low <= base.high and base.low <= own.high:
+        return "Not distinguishable", "neutral"
+    faster = base.value / own.value
+    return (f"{faster:.1f} times faster", "good") if faster > 1 else (f"{1 / faster:.1f} times slower", "bad")
+
+
+def _timed(entry: Latency) -> str:
+    bounds = wording.interval(entry.low, entry.high, "ms")
+    within = ", ".join(part for part in (bounds, f"n\u00a0=\u00a0{wording.number(entry.n)}") if part)
+    return f"{entry.engine} {wording.quantity(entry.value, 'ms')} ({within})"
+
+
+def _missing(target: Target, question: str, sentence: str) -> Headline:
+    return Headline(engine=target.name, question=question, short="Not measured", sentence=sentence, tone="missing")
+
+
+def _verdict(document: Document, target: Target, base: Target | None) -> str:
+    if base is None or base is target:
+        return f"{target.name} was measured alone: there is no reference to compare it with."
+    clean = find(document, target.name, "clean", "accuracy")
+    clauses = []
+    if clean is not None and clean.comparison is not None:
+        words = clean.comparison.verdict
+        tail = "from" if words == "not distinguishable" else "than"
+        clauses.append(f"is {words} {tail} {base.name} on clean images")
+    if target.integer_coverage is not None:
+        clauses.append(f"runs {wording.percent(target.integer_coverage)} of its arithmetic in integers")
+    speed = _speed(document, target)
+    if speed.tone in ("good", "bad"):
+        clauses.append(f"is {speed.short}" + (" (unstable timing)" if speed.flags else ""))
+    sentence = f"{target.name} {_listed(clauses)}." if clauses else f"{target.name} was compared with {base.name}."
+    return sentence + _changed(document, target) + _flagged(document, target)
+
+
+def _changed(document: Document, target: Target) -> str:
+    tests = [
+        record.comparison
+        for group in GROUPS[1:]
+        for record in group_records(document, target.name, group)
+        if record.comparison is not None
+    ]
+    if not tests:
+        return ""
+    worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
+    if not worse and not better:
+        return f" None of {wording.plural(len(tests), 'changed condition')} tells the two apart."
+    return f" Of {wording.plural(len(tests), 'changed condition')} it is worse in {worse} and better in {better}."
+
+
+def _flagged(document: Document, target: Target) -> str:
+    count = sum(bool(record.flags) for group in GROUPS for record in group_records(document, target.name, group))
+    return f" {wording.plural(count, 'figure')} {'carries' if count == 1 else 'carry'} a flag." if count else ""
+
+
+def _gap(record: Record) -> float:
+    return record.comparison.difference if record.comparison is not None else 0.0
+
+
+def _listed(clauses: Sequence[str]) -> str:
+    return clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + f" and {clauses[-1]}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
