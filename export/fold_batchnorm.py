@@ -86,12 +86,13 @@ def _fold(graph: onnx.GraphProto, layer: onnx.NodeProto, norm: onnx.NodeProto) -
     if affine is None or arrays is None or arrays[0].dtype != np.float32:
         return False
     weight, bias = arrays[0], arrays[1] if has_bias else None
-    scaled = _scale_weight(layer, weight, affine.scale)
-    if scaled is None:
+    with np.errstate(all="ignore"):
+        scaled = _scale_weight(layer, weight, affine.scale)
+        shift = affine.shift if bias is None else affine.scale * bias * _beta(layer) + affine.shift
+        folded = [] if scaled is None else [scaled.astype(np.float32), shift.astype(np.float32)]
+    if not folded or shift.shape != affine.scale.shape or not all(np.isfinite(array).all() for array in folded):
         return False
-    old = 0.0 if bias is None else bias.astype(np.float64) * _beta(layer)
-    shift = np.broadcast_to(affine.scale * old + affine.shift, affine.scale.shape)
-    _write(graph, layer, scaled.astype(np.float32), shift.astype(np.float32))
+    _write(graph, layer, folded[0], folded[1])
     return True
 
 
@@ -100,8 +101,9 @@ def _affine(graph: onnx.GraphProto, norm: onnx.NodeProto) -> _Affine | None:
     if arrays is None or len({array.shape for array in arrays}) != 1:
         return None
     gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays)
-    scale = gamma / np.sqrt(np.maximum(variance, 0.0) + attribute(norm, "epsilon", 1e-5))
-    return _Affine(scale=scale, shift=beta - mean * scale)
+    with np.errstate(all="ignore"):  # damaged weights: the caller keeps what does not stay finite
+        scale = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+        return _Affine(scale=scale, shift=beta - mean * scale)
 
 
 def _beta(layer: onnx.NodeProto) -> float:
