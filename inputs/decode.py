@@ -28,7 +28,8 @@ def decode(content: bytes, *, decoder: str = "pillow") -> NDArray[np.uint8]:
 
     Args:
         content: A JPEG, PNG, BMP or WebP file.
-        decoder: ``"pillow"`` or ``"opencv"``. JPEG, PNG and BMP give the same pixels in both, except CMYK JPEGs.
+        decoder: ``"pillow"`` or ``"opencv"``. Both give the same pixels, except that CMYK JPEGs differ by one level.
+            OpenCV's libraries write their complaints about a damaged file to standard error.
 
     Returns:
         (H, W, 3) uint8 RGB, at the stored size, C-contiguous.

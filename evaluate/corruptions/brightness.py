@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
+import cv2
 import numpy as np
 
 from .parameters import Draws, ParameterSet, Pixels, at_severity, no_draws
@@ -44,11 +46,14 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         rounding error falls below it.
     """
     table = _table(at_severity(AMOUNT, severity, parameters))
-    largest = image.max(axis=2, keepdims=True).astype(np.intp)
-    brighter: Pixels = table.ravel()[largest * 256 + image]
+    channels = cv2.split(image)
+    largest = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    row = np.multiply(largest, 256, dtype=np.intp)
+    brighter: Pixels = cv2.merge([table.take(row + channel) for channel in channels])
     return brighter
 
 
+@cache  # ten tables of 64 KiB, one per published amount; building one takes as long as using it
 def _table(amount: float) -> Pixels:
     """Tabulate the new channel for (largest channel, channel), in the reference's order of operations."""
     levels = np.arange(256) / 255
@@ -57,4 +62,5 @@ def _table(amount: float) -> Pixels:
     saturation = np.divide(value - channel, value, out=np.zeros((256, 256)), where=value > channel)
     brighter = np.minimum(value + amount, 1)
     table: Pixels = (brighter * (1 - saturation) * 255).astype(np.uint8)
+    table.setflags(write=False)
     return table

@@ -43,6 +43,7 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         Hendrycks & Dietterich 2019, arXiv 1903.12261; equal in every byte.
     """
     sigma = at_severity(SIGMA, severity, parameters)
-    noise = np.floor((255 * sigma) * draws).astype(np.int16)
-    noisy: Pixels = cv2.add(image, noise, dtype=cv2.CV_8U)
+    noise = np.multiply(draws, 255 * sigma)
+    np.floor(noise, out=noise)
+    noisy: Pixels = cv2.add(image, noise, dtype=cv2.CV_8U)  # clips to 0..255
     return noisy
