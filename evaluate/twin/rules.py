@@ -1,0 +1,50 @@
+"""The table of operators that have a gradient. A new one: a rule function in its family's file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from . import rules_conv, rules_dense, rules_elementwise, rules_pool, rules_quantize, rules_shape
+from .emitter import Gradients, Site
+
+Rule = Callable[[Site], Gradients]
+"""Writes the gradient of one node and names it per input; None, or a shorter list, where an input has none."""
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Add": rules_elementwise.add,
+        "AveragePool": rules_pool.average_pool,
+        "BatchNormalization": rules_dense.batch_normalization,
+        "Cast": rules_elementwise.cast,
+        "Clip": rules_elementwise.clip,
+        "Concat": rules_shape.concat,
+        "Conv": rules_conv.conv,
+        "DequantizeLinear": rules_quantize.dequantize_linear,
+        "Div": rules_elementwise.div,
+        "Dropout": rules_elementwise.unchanged,
+        "Flatten": rules_shape.reshape,
+        "Gemm": rules_dense.gemm,
+        "GlobalAveragePool": rules_pool.global_average_pool,
+        "HardSigmoid": rules_elementwise.hard_sigmoid,
+        "HardSwish": rules_elementwise.hard_swish,
+        "Identity": rules_elementwise.unchanged,
+        "LeakyRelu": rules_elementwise.leaky_relu,
+        "MatMul": rules_dense.matmul,
+        "MaxPool": rules_pool.max_pool,
+        "Mul": rules_elementwise.mul,
+        "Pad": rules_shape.pad,
+        "QuantizeLinear": rules_quantize.quantize_linear,
+        "ReduceMean": rules_shape.reduce_mean,
+        "Relu": rules_elementwise.relu,
+        "Reshape": rules_shape.reshape,
+        "Sigmoid": rules_elementwise.sigmoid,
+        "Slice": rules_shape.slice_,
+        "Softmax": rules_dense.softmax,
+        "Squeeze": rules_shape.reshape,
+        "Sub": rules_elementwise.sub,
+        "Tanh": rules_elementwise.tanh,
+        "Transpose": rules_shape.transpose,
+        "Unsqueeze": rules_shape.reshape,
+    }
+)

@@ -1,0 +1,77 @@
+"""Gradients of matrix products, inference BatchNormalization and Softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .emitter import Gradients, Site
+
+_MATRIX = 2
+_PER_AXIS_SOFTMAX = 13  # older versions flatten everything behind the axis
+
+
+def gemm(site: Site) -> Gradients:
+    """Differentiate alpha A' B' + beta C, where ' is an optional transpose."""
+    left, right = bool(site.attribute("transA", 0)), bool(site.attribute("transB", 0))
+    scale = {"alpha": site.attribute("alpha", 1.0)}
+    (a, b), g, emit = (site.input(0), site.input(1)), site.gradient, site.emit
+    result: list[str | None] = [None, None, None]
+    if site.needs(0):
+        order, flags = ([b, g], (right, True)) if left else ([g, b], (False, not right))
+        result[0] = emit.op("Gemm", order, {**scale, "transA": int(flags[0]), "transB": int(flags[1])})
+    if site.needs(1):
+        order, flags = ([g, a], (True, left)) if right else ([a, g], (not left, False))
+        result[1] = emit.op("Gemm", order, {**scale, "transA": int(flags[0]), "transB": int(flags[1])})
+    if site.needs(2):
+        scaled = emit.op("Mul", [g, emit.array(site.attribute("beta", 1.0))])
+        result[2] = site.unbroadcast(scaled, site.shape(site.output), site.input(2))
+    return result
+
+
+def matmul(site: Site) -> Gradients:
+    """Use g B^T and A^T g, summed over stacked matrices that were broadcast."""
+    ranks = [len(site.shape(site.input(index))) for index in range(2)]
+    if min(ranks) < _MATRIX:
+        raise site.refuse("a product with a vector is not differentiated; reshape it to a matrix")
+    result: list[str | None] = [None, None]
+    if site.needs(0):
+        product = site.emit.op("MatMul", [site.gradient, _swapped(site, 1, ranks[1])])
+        result[0] = site.unbroadcast(product, _stacked(site, 0), site.input(0))
+    if site.needs(1):
+        product = site.emit.op("MatMul", [_swapped(site, 0, ranks[0]), site.gradient])
+        result[1] = site.unbroadcast(product, _stacked(site, 1), site.input(1))
+    return result
+
+
+def batch_normalization(site: Site) -> Gradients:
+    """Scale each channel by gamma / sqrt(variance + epsilon)."""
+    if site.attribute("training_mode", 0):
+        raise site.refuse("it is in training mode")
+    factor = site.constant(1) / np.sqrt(site.constant(4) + site.attribute("epsilon", 1e-5))
+    rank = len(site.shape(site.input(0)))
+    factors = site.emit.array(factor.reshape(1, -1, *[1] * (rank - 2)))
+    return [site.emit.op("Mul", [site.gradient, factors])]
+
+
+def softmax(site: Site) -> Gradients:
+    """Use y (g - sum of g y)."""
+    rank = len(site.shape(site.output))
+    modern = site.graph.opset >= _PER_AXIS_SOFTMAX
+    axis = int(site.attribute("axis", -1 if modern else 1)) % rank
+    emit, y = site.emit, site.output
+    product = emit.op("Mul", [site.gradient, y])
+    total = emit.op("ReduceSum", [product, emit.integers([axis])], {"keepdims": 1})
+    return [emit.op("Mul", [y, emit.op("Sub", [site.gradient, total])])]
+
+
+def _swapped(site: Site, index: int, rank: int) -> str:
+    """Give an input with its last two axes swapped; a constant is swapped here, not at run time."""
+    name = site.input(index)
+    if name in site.graph.constants:
+        return site.emit.array(np.swapaxes(site.constant(index), -1, -2))
+    return site.emit.op("Transpose", [name], {"perm": [*range(rank - 2), rank - 1, rank - 2]})
+
+
+def _stacked(site: Site, index: int) -> tuple[int | None, ...]:
+    """Give the shape of a gradient before broadcast stacks are summed: the output's stack, the input's matrix."""
+    return (*site.shape(site.output)[:-2], *site.shape(site.input(index))[-2:])
