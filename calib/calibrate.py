@@ -40,7 +40,7 @@ def calibrate(
         batches: Called once; gives (n, ...) float32 arrays as the model takes them, n free to vary.
         methods: Names from `catalog.METHODS`, ``percentile:99.9`` included.
         tensors: Which activations; None for all of `activation_tensors`.
-        threads: Cores to use; None for all. The result does not depend on it.
+        threads: Images computed at a time, at most 8; None for one on each core. The result does not depend on it.
         progress: Called in the caller's thread with the number of images done and ``images``.
         images: How many images will come, if known; only passed on to ``progress``.
 

@@ -2,9 +2,10 @@
 
 The grid is what makes one pass over the images enough. A tensor whose largest magnitude is below ``2**exponent`` is
 counted in ``2 * SIDE_BINS`` bins of width ``2**exponent / SIDE_BINS`` over ``[-2**exponent, 2**exponent)``. Scaling a
-float32 by a power of two and taking the floor are both exact, so there is no doubt at bin edges; and when a later
-image needs a wider range, pairs of bins merge exactly. So the final histogram does not depend on the order of the
-images or on how they were shared between threads, and its bins are never wider than 1/2048 of the largest magnitude.
+float32 by a power of two and taking the floor are both exact (down to values 2**130 times below the largest), so there
+is no doubt at bin edges; and when a later image needs a wider range, pairs of bins merge exactly. So the final
+histogram does not depend on the order of the images or on how they were shared between threads, and its bins are never
+wider than 1/2048 of the largest magnitude.
 
 Counting runs at about 2 ns a value: ``floor(x * scale) + 1.5 * 2**23`` leaves the bin's number in the two low bytes of
 the float, and `cv2.calcHist` counts pairs of bytes. Measured alternatives on one core, 1.2 million values:
@@ -94,8 +95,11 @@ class Observed:
 
 
 def grid_exponent(peak: float) -> int:
-    """Give the smallest exponent with ``peak < 2**exponent``, the grid that holds a tensor of this magnitude."""
-    return max(math.frexp(peak)[1], _LOWEST_EXPONENT)
+    """Give the smallest exponent with ``peak < 2**exponent``, the grid that holds a tensor of this magnitude.
+
+    Zeros fit every grid, so a tensor that was only zero yet gets the finest and leaves the choice to what comes.
+    """
+    return max(math.frexp(peak)[1], _LOWEST_EXPONENT) if peak else _LOWEST_EXPONENT
 
 
 def scratch() -> Floats:
