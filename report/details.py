@@ -11,7 +11,7 @@ from . import format as wording
 from .document import Audit, Latency, Layer
 from .lookup import GROUPS, group_of
 from .markup import NOTHING, Markup, element, join, label, text
-from .parts import Column, View, absent, bounded, flag_list, paragraph, section, table
+from .parts import Column, View, absent, bounded, flag_list, paragraph, record_flags, section, table
 
 _GROUP_TITLES = {
     "clean": "Clean",
@@ -59,16 +59,16 @@ def attacks(shown: View) -> Markup:
         here = [record for record in records if record.condition == condition]
         rows = [_attack_row(shown, here, engine) for engine in dict.fromkeys(r.engine for r in here)]
         groups.append((wording.condition_label(condition), rows))
-    return section("attacks", "Under attack", table("Figures under attack", columns, groups))
+    content = table("Figures under attack", columns, groups)
+    return section("attacks", "Under attack", content, record_flags(records))
 
 
 def _attack_row(shown: View, records: list[Record], engine: str) -> list[Markup]:
     own = {record.metric: record for record in records if record.engine == engine}
     figures = [_figure(own.get(metric)) for metric, _ in _ATTACK_METRICS]
     raw = own.get("robust_accuracy")
-    flags = flag_list(dict.fromkeys(flag for record in own.values() for flag in record.flags))
     sees = next((str(r.identity["score_access"]) for r in own.values() if "score_access" in r.identity), wording.NONE)
-    return [shown.engine(engine), *figures, _gap(raw), text(sees), join([_verdict(shown, raw), flags])]
+    return [shown.engine(engine), *figures, _gap(raw), text(sees), _verdict(shown, raw)]
 
 
 def _verdict(shown: View, record: Record | None) -> Markup:
@@ -80,7 +80,8 @@ def _verdict(shown: View, record: Record | None) -> Markup:
 def _figure(record: Record | None) -> Markup:
     if record is None:
         return text(wording.NONE)
-    return bounded(wording.figure(record), wording.interval(record.low, record.high, record.unit))
+    bounds = wording.interval(record.low, record.high, record.unit)
+    return bounded(wording.figure(record), bounds, flagged=bool(record.flags))
 
 
 def _gap(record: Record | None) -> Markup:
@@ -172,7 +173,8 @@ def _timed(entry: Latency | None) -> Markup:
     if entry is None:
         return text(wording.NONE)
     unit = _UNITS[entry.metric]
-    return bounded(wording.quantity(entry.value, unit), wording.interval(entry.low, entry.high, unit))
+    bounds = wording.interval(entry.low, entry.high, unit)
+    return bounded(wording.quantity(entry.value, unit), bounds, flagged=entry.verdict == "unstable")
 
 
 def audits(shown: View) -> Markup:

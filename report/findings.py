@@ -201,6 +201,8 @@ def _row(shown: View, condition: str, metric: str) -> Row:
     elif tests:
         worse = sum(verdict == "worse" for verdict, _ in tests)
         note = f"{worse} of {len(tests)} worse" if worse else "none worse"
+    if any(record.flags for record in records):
+        note = f"⚑ {note}".rstrip()
     words = wording.condition_label(condition)
     if condition.startswith("preset:"):
         words = f"preset {words}"

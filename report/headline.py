@@ -26,8 +26,8 @@ _NEUTRAL: Tone = "neutral"
 _WHOLE = 0.95  # below this share the engine is called integer only in part
 _QUESTIONS: dict[Group, str] = {
     "clean": "Is it as accurate?",
-    "corruptions": "Is it more fragile under corruptions?",
-    "preprocessing": "Is it more fragile when preprocessing changes?",
+    "corruptions": "Is it more fragile to corruptions?",
+    "preprocessing": "Is it more fragile to preprocessing?",
     "attacks": "Is it more fragile under attack?",
 }
 _SCOPES = {"engine": "engine alone", "end-to-end": "decoding and preprocessing included"}
@@ -258,7 +258,7 @@ def _changed(document: Document, target: Target) -> str:
 
 def _flagged(document: Document, target: Target) -> str:
     count = sum(bool(record.flags) for group in GROUPS for record in group_records(document, target.name, group))
-    return f" {wording.plural(count, 'figure')} {'carries' if count == 1 else 'carry'} a flag." if count else ""
+    return f" Flags stand beside {wording.plural(count, 'figure')}." if count else ""
 
 
 def _gap(record: Record) -> float:

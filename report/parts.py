@@ -99,11 +99,13 @@ def record_flags(records: Iterable[Record]) -> Markup:
     return flag_list(dict.fromkeys(lines))
 
 
-def bounded(value: str, bounds: str) -> Markup:
-    """Show a figure with its interval in smaller type below."""
-    if not bounds:
-        return text(value)
-    return join([text(value), element("span", {"class": "bounds"}, text(bounds))])
+def bounded(value: str, bounds: str, *, flagged: bool = False) -> Markup:
+    """Show a figure with its interval in smaller type below, and a sign where a flag belongs to it."""
+    sign = (
+        element("span", {"class": "flagged", "role": "img", "aria-label": "flagged"}, text("⚑")) if flagged else NOTHING
+    )
+    below = element("span", {"class": "bounds"}, text(bounds)) if bounds else NOTHING
+    return join([sign, text(value), below])
 
 
 @dataclass(frozen=True, kw_only=True)
