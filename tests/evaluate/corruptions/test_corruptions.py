@@ -216,7 +216,7 @@ def motion_blur_by_hand(image: np.ndarray, radius: int, sigma: float, angle: flo
 
 
 @pytest.mark.parametrize(("parameters", "severity"), CASES)
-@pytest.mark.parametrize("angle", [-45.0, -20.0, 0.0, 33.3, 45.0])
+@pytest.mark.parametrize("angle", [-45.0, 0.0, 33.3])
 def test_motion_blur_equals_a_loop_over_pixels_and_taps(parameters: ParameterSet, severity: int, angle: float) -> None:
     image = photograph()[::4, ::5]
     radius, sigma = {
