@@ -79,7 +79,8 @@ def check_parity(parity: Parity) -> None:
     if parity.max_abs_difference > TOLERANCE * parity.scale:
         raise UnsupportedError(
             f"The exported graph differs from the PyTorch module: max |Δlogit| {parity.max_abs_difference:.3g} at "
-            f"logits up to {parity.scale:.3g}, same top class on {parity.top1_agreement:.0%} of {parity.images} images. "
+            f"logits up to {parity.scale:.3g}, "
+            f"same top class on {parity.top1_agreement:.0%} of {parity.images} images. "
             "The model does something ONNX has no operator for; export it by hand and pass the .onnx file."
         )
 

@@ -22,6 +22,7 @@ from .quiet import quiet_quantizer
 from .require import require
 from .shapes import infer_shapes
 
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INFERRED = "onnx.infer"  # ONNX Runtime's mark for "shapes are inferred"; without it, it writes temporary files
 
 
@@ -85,10 +86,17 @@ def _source(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset(model) < MIN_OPSET:
         raise InputError(f"Expected an opset of at least {MIN_OPSET}, got {opset(model)}. Run `prepare` first.")
     source = infer_shapes(model)
-    for name, tensor in initializers(source.graph).items():
-        if tensor.data_type == onnx.TensorProto.FLOAT and np.isnan(numpy_helper.to_array(tensor)).any():
-            raise InputError(f"Weight '{name}' holds values that are not numbers. Export the model again.")
+    _check_weights(source.graph)
     return source
+
+
+def _check_weights(graph: onnx.GraphProto) -> None:
+    """Refuse weights that have no scale; an infinity elsewhere may be a mask."""
+    weighted = {name for node in graph.node if is_standard(node, *_WEIGHTED) for name in node.input[1:]}
+    for name, tensor in initializers(graph).items():
+        is_weight = name in weighted and tensor.data_type == onnx.TensorProto.FLOAT
+        if is_weight and not np.isfinite(numpy_helper.to_array(tensor)).all():
+            raise InputError(f"Weight '{name}' holds values that are not finite. Export the model again.")
 
 
 def _candidates(source: onnx.ModelProto) -> tuple[str, ...]:
@@ -134,7 +142,7 @@ def _place(
         op_types_to_quantize=_operators(),
         extra_options={"ActivationSymmetric": profile.symmetric_activations},
     )
-    with quiet_quantizer():
+    with quiet_quantizer(), np.errstate(all="ignore"):
         try:
             quantized: onnx.ModelProto = quantizer.quantize_model()
             quantizer.model.topological_sort()  # the quantizer appends its nodes at the end

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,72 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
+
+USER_MODULE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self, head=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.norm.running_mean.uniform_(-1, 1)
+        self.norm.running_var.uniform_(0.5, 2)
+        self.drop = nn.Dropout(0.5)
+        self.head = head or nn.Linear(8, 5)
+
+    def features(self, x):
+        return torch.relu(self.norm(self.conv(x))).mean((2, 3))
+
+    def forward(self, x):
+        return self.head(self.drop(self.features(x).view(x.size(0), -1)))
+
+
+class Leftover(Net):
+    def features(self, x):
+        y = F.batch_norm(self.conv(x), None, None, training=True)
+        return torch.relu(y).mean((2, 3))
+
+
+class Random(Net):
+    def forward(self, x):
+        return self.head(F.dropout(self.features(x), training=True))
+
+
+class Pair(Net):
+    def forward(self, x):
+        y = super().forward(x)
+        return y, y
+
+
+class Picky(Net):
+    def forward(self, x):
+        if x.shape[2] < 4:
+            raise ValueError("too small")
+        return super().forward(x)
+
+
+class Untraceable(Net):
+    def forward(self, x):
+        y = super().forward(x)
+        return y * 2 if bool(y.sum() > 1e9) else y
+
+
+def with_argument(width):
+    return Net()
+
+
+def number():
+    return 7
+
+
+def broken():
+    raise RuntimeError("no such checkpoint")
+"""
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
 
@@ -146,3 +214,13 @@ def images() -> Callable[..., NDArray[np.float32]]:
         return np.random.default_rng(seed).uniform(-1, 1, (count, *dims)).astype(np.float32)
 
     return draw
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in a folder that holds a user's PyTorch module `usermodel`."""
+    (tmp_path / "usermodel.py").write_text(USER_MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "usermodel", raising=False)
+    yield tmp_path
+    sys.modules.pop("usermodel", None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, numpy_helper
-
 from robustmq_trt.core.errors import InputError, RefusedError, RobustMQError, UnsupportedError
 from robustmq_trt.export import onnx_file
 from robustmq_trt.export.onnx_file import read_model, write_model
@@ -87,7 +87,9 @@ def test_a_pipe_is_no_model(tmp_path):
         read_model(tmp_path / "pipe.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"hello, this is no model", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04aa"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 100, b"hello, this is no model", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04aa"]
+)
 def test_other_files_are_no_models(content, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
@@ -120,10 +122,8 @@ def test_damaged_files_raise_nothing_but_our_errors(seed, saved, tmp_path):
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(bytes(content))
 
-    try:
+    with contextlib.suppress(RobustMQError):
         classifier_signature(prepare(read_model(damaged)).model)
-    except RobustMQError as error:
-        assert str(error)
 
 
 def test_custom_operators_are_named(saved):
@@ -151,7 +151,7 @@ def test_a_weight_of_the_wrong_size_is_named(saved):
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
     saved.write_bytes(model.SerializeToString())
 
-    with pytest.raises(InputError, match="'w' of shape .6, 3, 3, 3. holds 644 bytes, expected 648"):
+    with pytest.raises(InputError, match=r"'w' of shape \[6, 3, 3, 3\] holds 644 bytes, expected 648"):
         read_model(saved)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-
 from robustmq_trt.core.errors import UnsupportedError
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
@@ -67,6 +66,29 @@ def test_a_shape_chain_under_a_dynamic_batch_becomes_a_constant_reshape(make_net
     assert operators(prepared) == {"Conv": 1, "Relu": 1, "GlobalAveragePool": 1, "Reshape": 1, "Gemm": 1}
 
 
+def test_a_batch_axis_that_moved_becomes_minus_one(make_model, images, run_reference):
+    model = make_model("""
+    net (float[N,3,8,8] image) => (float[N,6] scores) <int64[1] first = {0}, int64[2] two = {2, 3}> {
+        c = Conv(image, w)
+        g = GlobalAveragePool(c)
+        f = Flatten(g)
+        t = Transpose<perm=[1,0]>(f)
+        s = Shape(image)
+        n = Gather(s, first)
+        target = Concat<axis=0>(two, n)
+        u = Reshape(t, target)
+        v = Transpose<perm=[2,0,1]>(u)
+        scores = Flatten(v)
+    }""")
+    batch = images(model, 3)
+
+    prepared = prepare(model).model
+
+    assert "Shape" not in operators(prepared)
+    assert -1 in [int(v) for t in prepared.graph.initializer if t.data_type == 7 for v in numpy_helper.to_array(t)]
+    assert_close(run_reference(prepared, batch), run_reference(model, batch))
+
+
 def test_a_fixed_batch_becomes_dynamic(make_net, images, run_ort, run_reference):
     model = make_net("fixed_reshape")
     batch = images(model, 3)
@@ -82,7 +104,9 @@ def test_a_fixed_batch_becomes_dynamic(make_net, images, run_ort, run_reference)
 MIXING = {
     "a mean over the batch": "m = ReduceMean<axes=[0], keepdims=1>(f)\n s = Sub(f, m)",
     "a softmax over the batch": "s = Softmax<axis=0>(f)",
-    "a reshape that moves the batch": "t = Constant<value_ints=[6, 1]>()\n u = Reshape(f, t)\n s = Transpose<perm=[1,0]>(u)",
+    "a reshape that moves the batch": (
+        "t = Constant<value_ints=[6, 1]>()\n u = Reshape(f, t)\n s = Transpose<perm=[1,0]>(u)"
+    ),
     "a constant of one image": "s = Concat<axis=0>(f, f)",
 }
 

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.export.onnx_file import check_model, read_model, write_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
+from robustmq_trt.export.signature import classifier_signature
 
 runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
@@ -39,7 +39,9 @@ def observe(model: onnx.ModelProto, batch: np.ndarray) -> dict[str, tuple[float,
 
 
 def table(ranges: dict[str, tuple[float, float]]) -> RangeTable:
-    return RangeTable(method="min-max", images=4, model_sha256="0" * 64, data_sha256="1" * 64, preset="x", ranges=ranges)
+    return RangeTable(
+        method="min-max", images=4, model_sha256="0" * 64, data_sha256="1" * 64, preset="x", ranges=ranges
+    )
 
 
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -77,6 +79,10 @@ def test_the_file_is_valid_and_says_where_it_comes_from(quantized):
     assert facts["robustmq.calibration"] == "min-max over 4 images"
     assert len(facts["robustmq.source_sha256"]) == 64
     assert quantized.ir_version <= 10
+
+
+def test_quantizing_keeps_the_signature(quantized, make_net):
+    assert classifier_signature(quantized) == classifier_signature(make_net("conv_bn"))
 
 
 def test_scales_follow_from_the_ranges_by_hand(make_net, images):
@@ -142,14 +148,15 @@ def test_a_range_that_is_none_is_refused(pair, make_net, images):
         quantize(model, table(observe(model, images(model, 8)) | {"image": pair}))
 
 
-def test_a_weight_that_is_no_number_is_named(make_net, images):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_named(value, make_net, images):
     model = prepare(make_net("conv_bn")).model
     ranges = observe(model, images(model, 8))
     broken = numpy_helper.to_array(model.graph.initializer[0]).copy()
-    broken.flat[0] = np.nan
+    broken.flat[0] = value
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(broken, model.graph.initializer[0].name))
 
-    with pytest.raises(InputError, match="not numbers"):
+    with pytest.raises(InputError, match="not finite"):
         quantize(model, table(ranges))
 
 
@@ -213,7 +220,7 @@ def test_other_precisions_name_what_is_available(precision, make_net):
 
 
 def test_an_unknown_profile_is_named(make_net):
-    with pytest.raises(InputError, match="Unknown profile 'cpu-u9'. Did you mean 'cpu-u8'"):
+    with pytest.raises(InputError, match=r"Unknown profile 'cpu-u9'\. Did you mean 'cpu-u8'"):
         quantize(make_net("conv_bn"), table({}), profile="cpu-u9")
 
 
