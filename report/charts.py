@@ -65,7 +65,7 @@ def dots(rows: Sequence[Row], *, label: str, beside: Sequence[Row] = (), unit: s
         beside: Rows of other drawings that share this one's axis.
         unit: Unit of the figures.
     """
-    axis = _value_axis([mark for row in (*rows, *beside) for mark in row.marks], unit, 10.0, WIDTH - 10.0)
+    axis = _value_axis([mark for row in (*rows, *beside) for mark in row.marks], unit, 14.0, WIDTH - 18.0)
     top = 22.0
     drawn, y = [], top
     for row in rows:
@@ -154,7 +154,7 @@ def _axis_labels(x_label: str, y_label: str, height: float) -> tuple[Markup, Mar
 
 def _dot(mark: Mark, axis: Scale, y: float) -> Markup:
     if math.isnan(mark.y):
-        return words(10, y + 4, "not measured", "note")
+        return words(14, y + 4, "not measured", "note")
     x = axis.at(mark.y)
     bars = cross_bars(mark.slot, (x, y), _ends(mark.low, mark.high, axis), _NO_BAR)
     return titled(mark.title, bars, marker(mark.slot, x, y, hollow=mark.hollow))

@@ -13,12 +13,6 @@ from .lookup import GROUPS, group_of
 from .markup import NOTHING, Markup, element, join, label, text
 from .parts import Column, View, absent, bounded, flag_list, paragraph, record_flags, section, table
 
-_GROUP_TITLES = {
-    "clean": "Clean",
-    "corruptions": "Corruptions",
-    "preprocessing": "Preprocessing",
-    "attacks": "Attacks",
-}
 _ATTACK_METRICS = (
     ("robust_accuracy", "Raw"),
     ("adversarial_robustness", "AR"),
@@ -31,7 +25,8 @@ _UNITS = {"p50_ms": "ms", "p90_ms": "ms", "p99_ms": "ms", "images_per_second": "
 _SCOPES = {"engine": "engine alone", "end-to-end": "end to end"}
 _READING = {
     "Interval": "95 % bounds beside every figure: Wilson for a rate, paired bootstrap for a difference.",
-    "p after Holm": "Exact McNemar test on the same images, adjusted for all comparisons; it decides at 0.05.",
+    "p after Holm": "Exact McNemar test on the same images, adjusted for all comparisons; it decides at 0.05. Intervals "
+    "are not adjusted, so one may leave out zero where the adjusted test still finds no difference.",
     "Not distinguishable": "The images do not tell the two engines apart. It is no proof that they are equal: a true "
     "difference up to the detectable one may hide there.",
     "Detectable": "The smallest true difference that this many images would reveal four times out of five.",
@@ -58,7 +53,7 @@ def attacks(shown: View) -> Markup:
     for condition in dict.fromkeys(record.condition for record in records):
         here = [record for record in records if record.condition == condition]
         rows = [_attack_row(shown, here, engine) for engine in dict.fromkeys(r.engine for r in here)]
-        groups.append((wording.condition_label(condition), rows))
+        groups.append((wording.condition_title(condition), rows))
     content = table("Figures under attack", columns, groups)
     return section("attacks", "Under attack", content, record_flags(records))
 
@@ -98,7 +93,6 @@ def figures(shown: View) -> Markup:
     if not records:
         return section("figures", "All figures", absent("The document holds no records."))
     columns = [
-        Column(title="Condition"),
         Column(title="Engine"),
         Column(title="Metric"),
         Column(title="Value", numeric=True),
@@ -109,8 +103,11 @@ def figures(shown: View) -> Markup:
         Column(title="Detectable", numeric=True),
         Column(title="Verdict and flags"),
     ]
+    ordered = [
+        name for group in GROUPS for name in dict.fromkeys(r.condition for r in records) if group_of(name) == group
+    ]
     groups = [
-        (_GROUP_TITLES[group], [_line(shown, r) for r in records if group_of(r.condition) == group]) for group in GROUPS
+        (wording.condition_title(name), [_line(shown, r) for r in records if r.condition == name]) for name in ordered
     ]
     content = table("All figures", columns, groups)
     summary = element("summary", {}, text(f"{wording.plural(len(records), 'record')}, one per line"))
@@ -127,7 +124,6 @@ def _line(shown: View, record: Record) -> list[Markup]:
             text(wording.points(test.detectable).lstrip("+")),
         ]
     return [
-        text(wording.condition_label(record.condition)),
         shown.engine(record.engine),
         text(wording.metric_label(record.metric)),
         _figure(record),
@@ -243,7 +239,7 @@ def images(shown: View) -> Markup:
     ]
     lists = [
         _reasons("Files that could not be used", [(failure.name, failure.reason) for failure in data.failures]),
-        _reasons("Cells without a number", [(wording.condition_label(r.cell), r.reason) for r in totals.reasons]),
+        _reasons("Cells without a number", [(wording.condition_title(r.cell), r.reason) for r in totals.reasons]),
     ]
     return section("images", "Images and totals", _facts(facts), *lists)
 

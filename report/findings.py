@@ -203,9 +203,7 @@ def _row(shown: View, condition: str, metric: str) -> Row:
         note = f"{worse} of {len(tests)} worse" if worse else "none worse"
     if any(record.flags for record in records):
         note = f"⚑ {note}".rstrip()
-    words = wording.condition_label(condition)
-    if condition.startswith("preset:"):
-        words = f"preset {words}"
+    words = wording.condition_title(condition)
     return Row(label=words, note=note, marks=tuple(shown.mark(record) for record in records))
 
 

@@ -164,6 +164,13 @@ def condition_label(condition: str) -> str:
     return ", ".join([_ATTACKS.get(name, name.replace("_", " ")), *settings])
 
 
+def condition_title(condition: str) -> str:
+    """Give a condition in words that stand alone, as a heading or in a list."""
+    words = condition_label(condition)
+    words = f"preset {words}" if condition.startswith("preset:") else words
+    return words[:1].upper() + words[1:]
+
+
 def _setting(key: str, equals: str, value: str) -> str:
     if not equals:
         return key

@@ -69,11 +69,11 @@ def headlines(document: Document) -> tuple[Headline, ...]:
     return tuple(answers)
 
 
-def verdict(document: Document) -> str:
-    """Sum the headline up in one line per candidate."""
+def verdicts(document: Document) -> tuple[str, ...]:
+    """Sum the headline up in a few sentences per candidate."""
     base = reference(document)
-    lines = [_verdict(document, target, base) for target in subjects(document)]
-    return " ".join(lines) or "No engine was measured."
+    lines = tuple(_verdict(document, target, base) for target in subjects(document))
+    return lines or ("No engine was measured.",)
 
 
 def compare(record: Record, base: Record | None) -> str:
@@ -125,7 +125,7 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
     if len(tests) > 1:
         detail = f"{_tally(target.name, len(tests), worse, better)} {_lead(worst)}: {detail}"
     elif group != "clean":
-        detail = f"{_capital(wording.condition_label(worst.condition))}: {detail}"
+        detail = f"{wording.condition_title(worst.condition)}: {detail}"
     return Headline(
         engine=target.name,
         question=_QUESTIONS[group],
@@ -267,7 +267,3 @@ def _gap(record: Record) -> float:
 
 def _listed(clauses: Sequence[str]) -> str:
     return clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + f" and {clauses[-1]}"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from . import details, findings
 from . import format as wording
 from .document import Document
-from .headline import verdict
+from .headline import verdicts
 from .markup import Markup, element, join, text
 from .parts import View, view
 
@@ -92,7 +92,7 @@ def _header(document: Document) -> Markup:
         {},
         element("p", {"class": "eyebrow"}, text("Robustness report")),
         element("h1", {}, text(document.title)),
-        element("p", {"class": "verdict"}, text(verdict(document))),
+        *(element("p", {"class": "verdict"}, text(line)) for line in verdicts(document)),
         element("p", {"class": "note"}, element("bdi", {}, text(facts))),
         element("nav", {"aria-label": "Sections"}, join(links, Markup(" "))),
     )

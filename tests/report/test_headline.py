@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 from robustmq_trt.report.document import Document
-from robustmq_trt.report.headline import Headline, headlines, verdict
+from robustmq_trt.report.headline import Headline, headlines, verdicts
 
 
 def _answers(sample: dict[str, Any]) -> dict[str, Headline]:
@@ -41,7 +41,7 @@ def test_a_flag_comes_with_the_answer_it_belongs_to(sample: dict[str, Any]) -> N
     answer = _answers(sample)["Is it more fragile under attack?"]
 
     assert answer.flags == ("8.5 % of queries tie for the top score: the integer engine gives few distinct scores",)
-    assert "Flags stand beside 1 figure." in verdict(Document.from_json(sample))
+    assert "Flags stand beside 1 figure." in verdicts(Document.from_json(sample))[0]
 
 
 def test_speed_is_the_ratio_of_medians_with_both_intervals(sample: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def test_unstable_timing_is_flagged_beside_the_ratio(sample: dict[str, Any]) -> 
         entry["verdict"] = "unstable"
 
     assert "unstable timing: MobileNetV2 INT8" in _answers(sample)["Is it faster?"].flags
-    assert "(unstable timing)" in verdict(Document.from_json(sample))
+    assert "(unstable timing)" in verdicts(Document.from_json(sample))[0]
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_an_engine_alone_is_reported_without_comparison(sample: dict[str, Any]) 
     sample["targets"] = sample["targets"][:1]
     document = Document.from_json(sample)
 
-    assert verdict(document) == "MobileNetV2 float was measured alone: there is no reference to compare it with."
+    assert verdicts(document) == ("MobileNetV2 float was measured alone: there is no reference to compare it with.",)
     assert "There is no reference to compare with." in headlines(document)[0].sentence
 
 
 def test_the_verdict_sums_up_in_one_line(sample: dict[str, Any]) -> None:
-    assert _plain(verdict(Document.from_json(sample))) == (
+    assert _plain(verdicts(Document.from_json(sample))[0]) == (
         "MobileNetV2 INT8 is not distinguishable from MobileNetV2 float on clean images, runs 99.6 % of its arithmetic "
         "in integers and is 2.8 times faster. Of 19 changed conditions it is worse in 1 and better in 1. Flags stand "
         "beside 1 figure."
@@ -118,4 +118,4 @@ def test_no_engine_gives_no_answer(sample: dict[str, Any]) -> None:
     document = Document.from_json(sample)
 
     assert headlines(document) == ()
-    assert verdict(document) == "No engine was measured."
+    assert verdicts(document) == ("No engine was measured.",)
