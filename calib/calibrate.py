@@ -32,8 +32,8 @@ def calibrate(
     extremes and 2 ns a value for the histogram. Memory: the activations of one image per thread.
 
     A tensor that only leads into Relu or Clip gets, by every method but ``minmax``, the range chosen behind the
-    activation function: ONNX Runtime's quantizer overwrites it with that anyway. Its ``minmax`` is its own. Ranges
-    are not widened to hold zero; the quantizer does that (``compute_scale_zp`` in ONNX Runtime).
+    activation function: ONNX Runtime's quantizer overwrites it with that anyway. Its ``minmax`` is its own; it is not
+    looked at where that is not asked for. Ranges are not widened to hold zero; the quantizer does that (``compute_scale_zp`` in ONNX Runtime).
 
     Args:
         model: A float classifier with one float32 image input.
@@ -55,18 +55,20 @@ def calibrate(
     chosen = {name: find_method(name) for name in methods}
     wanted = _wanted(model, tensors)
     behind = {name: to for name, to in absorbed_tensors(model).items() if name in wanted and to in wanted}
-    needs_histogram = any(entry.needs_histogram for entry in chosen.values())
-    counted = frozenset(name for name in wanted if needs_histogram and name not in behind)
+    own = tuple(name for name in wanted if name not in behind)
+    seen = own if all(entry.needs_histogram for entry in chosen.values()) else wanted
+    counted = frozenset(own if any(entry.needs_histogram for entry in chosen.values()) else ())
     report = None if progress is None else lambda done: progress(done, images)
-    observed = observe(model, batches(), Plan(tensors=wanted, counted=counted), threads=threads, progress=report)
-    return {name: _ranges(entry, observed, behind) for name, entry in chosen.items()}
+    observed = observe(model, batches(), Plan(tensors=seen, counted=counted), threads=threads, progress=report)
+    source = {name: behind.get(name, name) for name in wanted}
+    return {name: _ranges(entry, observed, source) for name, entry in chosen.items()}
 
 
-def _ranges(entry: MethodEntry, observed: Mapping[str, Observed], behind: Mapping[str, str]) -> Ranges:
+def _ranges(entry: MethodEntry, observed: Mapping[str, Observed], source: Mapping[str, str]) -> Ranges:
     if not entry.needs_histogram:
-        return {name: entry.choose(seen) for name, seen in observed.items()}
-    own = {name: entry.choose(seen) for name, seen in observed.items() if name not in behind}
-    return {name: own[behind.get(name, name)] for name in observed}
+        return {name: entry.choose(observed[name]) for name in source}
+    own = {name: entry.choose(observed[name]) for name in dict.fromkeys(source.values())}
+    return {name: own[behind] for name, behind in source.items()}
 
 
 def _wanted(model: onnx.ModelProto, tensors: Sequence[str] | None) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ at the end; so the result is the same for every number of threads and every batc
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 import onnx
 
 from ..core.errors import InputError
+from ..core.provenance import available_cores
 from .graph import model_input
 from .histogram import Floats, Observed, count_values, grid_exponent, scratch
 from .probe import Probe, open_session
@@ -61,7 +61,7 @@ def observe(
         InputError: If there is no image, an image does not fit the model's input, or an activation is not finite.
         UnsupportedError: If ONNX Runtime is not installed.
     """
-    workers = min(threads or usable_cores(), _MOST_WORKERS)
+    workers = min(threads or available_cores(), _MOST_WORKERS)
     session = open_session(model, plan.tensors)
     observers = [_Observer(Probe(session, plan.tensors), plan) for _ in range(workers)]
     _run_all(observers, _inputs(model, batches), progress)
@@ -69,13 +69,6 @@ def observe(
     if not parts:
         raise InputError("Expected at least one calibration image, got none. Pass images, e.g. with `--calib DIR`.")
     return {name: reduce(Observed.merge, (part[name] for part in parts)) for name in plan.tensors}
-
-
-def usable_cores() -> int:
-    """Count the cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; honours containers and taskset
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _run_all(observers: list[_Observer], inputs: Iterator[Floats], progress: Progress | None) -> None:

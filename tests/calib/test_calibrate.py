@@ -80,6 +80,22 @@ def test_a_tensor_absorbed_by_relu_takes_the_range_behind_it(tiny_model, images)
     assert result["minmax"]["h"][0] < 0 == result["minmax"]["r"][0]
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_a_method_alone_answers_as_in_company(method, tiny_model, images):
+    together = calibrate(tiny_model, once(images), methods=ALL)
+
+    assert calibrate(tiny_model, once(images), methods=[method])[method] == together[method]
+
+
+def test_a_nan_that_only_an_absorbed_tensor_takes_is_still_found():
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,2] x) => (float[N,2] y) { h = Sqrt (x) y = Relu (h) }""")
+
+    with pytest.raises(InputError, match="Tensor 'y' is not finite for calibration image 1"):
+        calibrate(model, lambda: [np.float32([[1, 4], [1, -1]])], methods=["entropy"])
+
+
 def test_only_the_tensors_asked_for_are_answered(tiny_model, images):
     result = calibrate(tiny_model, once(images), methods=["percentile"], tensors=["y", "h"])
 
