@@ -1,0 +1,229 @@
+"""The only door between an attack and an engine: it owns the threat model, the query count and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, RobustMQError
+from ..engines.protocol import OutputKind
+from .attacks.protocol import Answer, Image
+from .score_access import Floats, ScoreAccess, check_access, seen_by_attacker
+
+NON_FINITE = "The engine gave non-finite scores for this image."
+
+
+class BudgetError(RobustMQError):
+    """An attack asked for more queries than an image has."""
+
+
+class EngineError(RobustMQError):
+    """The engine raised, or gave scores of another shape than it owes."""
+
+
+class Scorer(Protocol):
+    """The part of an engine that the oracle needs."""
+
+    def infer(self, batch: Floats | NDArray[np.uint8]) -> Floats:
+        """Give (N, C) float32 scores for a batch as the preprocessing gives it."""
+
+
+class Preprocessing(Protocol):
+    """The part of a pipeline that the oracle needs."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width the model takes."""
+
+    def tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """Turn (N, H, W, 3) uint8 images into the input of the engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the queries so far have cost.
+
+    Attributes:
+        queries: Queries that attacks asked for (logical).
+        evaluations: Rows the engine computed, padding included (physical).
+        calls: Calls of the engine.
+        engine_ns: Nanoseconds inside the engine.
+        preprocessing_ns: Nanoseconds inside the preprocessing.
+        rest_ns: Nanoseconds of attack, scheduler and oracle under ``Oracle.stopwatch``.
+    """
+
+    queries: int
+    evaluations: int
+    calls: int
+    engine_ns: int
+    preprocessing_ns: int
+    rest_ns: int
+
+
+class Oracle:
+    """Answers queries on uint8 images, counts each one for its image, and refuses what is past the budget.
+
+    The verdict ``Answer.wrong`` is always the production argmax (lowest index on ties) of the engine's raw output; the
+    scores are what ``score_access`` leaves of it.
+
+    Args:
+        engine: Gives scores; a row may not depend on its batch mates unless ``pad`` is on.
+        preprocessing: Turns model-size uint8 images into the engine's input.
+        batch: Most images in one call of the engine.
+        budget: Queries each image may cost.
+        score_access: What the attacker sees, one of ``score_access.SCORE_ACCESS``.
+        output_kind: What the engine puts out.
+        pad: Fill every call up to ``batch`` rows with copies of its first image, for engines with one fixed batch or
+            whose scores depend on the batch size.
+
+    Raises:
+        InputError: If ``batch`` or ``budget`` is below one, or the engine cannot give ``score_access``.
+    """
+
+    def __init__(
+        self,
+        engine: Scorer,
+        preprocessing: Preprocessing,
+        *,
+        batch: int,
+        budget: int,
+        score_access: ScoreAccess = "logits",
+        output_kind: OutputKind = "logits",
+        pad: bool = False,
+    ) -> None:
+        if batch < 1 or budget < 1:
+            raise InputError(f"Expected `batch` and `budget` of at least 1, got {batch} and {budget}.")
+        check_access(score_access, output_kind)
+        self._engine, self._preprocessing = engine, preprocessing
+        self._batch, self._budget, self._pad = batch, budget, pad
+        self._access, self._output_kind = score_access, output_kind
+        self._labels: list[int] = []
+        self._queries: list[int] = []
+        self._evaluations = self._calls = self._engine_ns = self._preprocessing_ns = self._wall_ns = 0
+
+    @property
+    def batch(self) -> int:
+        """Most images in one call."""
+        return self._batch
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images taken."""
+        return self._preprocessing.size
+
+    @property
+    def cost(self) -> Cost:
+        """The bill so far."""
+        return Cost(
+            queries=sum(self._queries),
+            evaluations=self._evaluations,
+            calls=self._calls,
+            engine_ns=self._engine_ns,
+            preprocessing_ns=self._preprocessing_ns,
+            rest_ns=max(0, self._wall_ns - self._engine_ns - self._preprocessing_ns),
+        )
+
+    def admit(self, label: int) -> int:
+        """Open the account of one image and give its ticket.
+
+        Raises:
+            InputError: If ``label`` is negative.
+        """
+        if label < 0:
+            raise InputError(f"Expected a class index as `label`, got {label}.")
+        self._labels.append(label)
+        self._queries.append(0)
+        return len(self._labels) - 1
+
+    def queries(self, ticket: int) -> int:
+        """Give the number of queries asked for one image so far."""
+        return self._queries[ticket]
+
+    def spent(self, ticket: int) -> bool:
+        """Tell whether an image has no query left."""
+        return self._queries[ticket] >= self._budget
+
+    @contextmanager
+    def stopwatch(self) -> Iterator[None]:
+        """Let the time spent inside the block count as wall time of the attack."""
+        started = perf_counter_ns()
+        try:
+            yield
+        finally:
+            self._wall_ns += perf_counter_ns() - started
+
+    def ask(self, images: Image, tickets: Sequence[int]) -> list[Answer | None]:
+        """Score one image for each ticket; every one of them counts as a query, answered or not.
+
+        Args:
+            images: (N, H, W, 3) uint8, N at most ``batch``.
+            tickets: N different tickets.
+
+        Returns:
+            One answer per image, in order; None where the engine's scores were not finite.
+
+        Raises:
+            BudgetError: If one of the images has no query left; then none is asked.
+            EngineError: If the engine raised, or gave scores of another shape than one row per image.
+            InputError: If the images do not fit the oracle, or a label lies outside the engine's classes.
+        """
+        self._check(images, tickets)
+        for ticket in tickets:
+            self._queries[ticket] += 1
+        outputs = self._infer(images)
+        return self._answers(outputs, np.array([self._labels[ticket] for ticket in tickets]))
+
+    def _check(self, images: Image, tickets: Sequence[int]) -> None:
+        count = len(tickets)
+        if images.dtype != np.uint8 or images.shape != (count, *self.size, 3) or not 1 <= count <= self._batch:
+            raise InputError(
+                f"Expected 1..{self._batch} uint8 images of {self.size} for {count} tickets, "
+                f"got {images.dtype} {images.shape}."
+            )
+        if len(set(tickets)) != count:
+            raise InputError("Expected each image once in a batch, got a ticket twice.")
+        for ticket in tickets:
+            if self._queries[ticket] >= self._budget:
+                raise BudgetError(f"Image {ticket} has used up its {self._budget} queries. End its attack.")
+
+    def _infer(self, images: Image) -> Floats:
+        count = len(images)
+        if self._pad and count < self._batch:
+            images = np.concatenate([images, np.broadcast_to(images[:1], (self._batch - count, *images.shape[1:]))])
+        began = perf_counter_ns()
+        tensor = self._preprocessing.tensor(images)
+        ready = perf_counter_ns()
+        try:
+            outputs = self._engine.infer(tensor)
+        except Exception as error:  # whatever a backend raises becomes a row with a reason, never a lost run
+            raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
+        finally:
+            ended = perf_counter_ns()
+            self._preprocessing_ns += ready - began
+            self._engine_ns += ended - ready
+            self._calls += 1
+            self._evaluations += len(images)
+        if outputs.ndim != 2 or len(outputs) != len(images):
+            raise EngineError(f"The engine gave scores of shape {outputs.shape} for {len(images)} images.")
+        return outputs[:count]
+
+    def _answers(self, outputs: Floats, labels: NDArray[np.int64]) -> list[Answer | None]:
+        rows, classes = np.arange(len(outputs)), outputs.shape[1]
+        if labels.max() >= classes:
+            raise InputError(f"Label {labels.max()} is outside the engine's {classes} classes. Check the label file.")
+        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(outputs), axis=1)
+        if not finite.all():
+            outputs = np.where(finite[:, None], outputs, np.float32(0))
+        seen = seen_by_attacker(outputs, self._access, output_kind=self._output_kind)
+        others = seen.copy()
+        others[rows, labels] = -np.inf
+        margins = (seen[rows, labels] - others.max(axis=1)).tolist()
+        wrong = (outputs.argmax(axis=1) != labels).tolist()
+        answers = map(Answer, seen, margins, wrong)
+        return [answer if valid else None for answer, valid in zip(answers, finite.tolist(), strict=True)]
