@@ -33,7 +33,8 @@ def calibrate(
 
     A tensor that only leads into Relu or Clip gets, by every method but ``minmax``, the range chosen behind the
     activation function: ONNX Runtime's quantizer overwrites it with that anyway. Its ``minmax`` is its own; it is not
-    looked at where that is not asked for. Ranges are not widened to hold zero; the quantizer does that (``compute_scale_zp`` in ONNX Runtime).
+    looked at where that is not asked for. Ranges are not widened to hold zero; the quantizer does that
+    (``compute_scale_zp`` in ONNX Runtime).
 
     Args:
         model: A float classifier with one float32 image input.

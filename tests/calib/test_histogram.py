@@ -2,13 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from robustmq_trt.calib.histogram import SIDE_BINS, Observed, coarsen, count_values, grid_exponent, scratch
 
 # two magnitudes 2**130 apart are beyond what one float32 scale can serve
 finite = st.floats(-(2.0**60), 2.0**60, width=32).filter(lambda value: value == 0 or abs(value) > 2.0**-60)
+quick = settings(deadline=None, max_examples=50)
 some_values = arrays(np.float32, st.integers(1, 60), elements=finite)
 
 
@@ -17,6 +18,7 @@ def count_by_floor(values: np.ndarray, exponent: int) -> np.ndarray:
     return np.bincount(np.array(numbers) + SIDE_BINS, minlength=2 * SIDE_BINS)
 
 
+@quick
 @given(values=some_values)
 def test_counts_equal_an_exact_floor_at_any_magnitude(values):
     exponent = grid_exponent(float(np.abs(values).max()))
@@ -48,6 +50,7 @@ def test_the_grid_is_the_narrowest_power_of_two_above_the_peak(peak, exponent):
     assert grid_exponent(peak) == exponent
 
 
+@quick
 @given(values=some_values, extra=st.integers(0, 20))
 def test_coarsening_equals_counting_on_the_wider_grid(values, extra):
     exponent = grid_exponent(float(np.abs(values).max()))
@@ -58,6 +61,7 @@ def test_coarsening_equals_counting_on_the_wider_grid(values, extra):
     np.testing.assert_array_equal(coarse, count_values(values, wider, scratch()))
 
 
+@quick
 @given(parts=st.lists(some_values, min_size=2, max_size=5), data=st.data())
 def test_merging_is_exact_in_any_order(parts, data):
     shuffled = data.draw(st.permutations(parts))
