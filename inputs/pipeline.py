@@ -72,7 +72,7 @@ class Pipeline:
             content: An image file, or decoded (H, W, 3) uint8 RGB, which skips the decoder.
 
         Returns:
-            (height, width, 3) uint8 in the pipeline's channel order, C-contiguous and writable, never ``content``.
+            (height, width, 3) uint8 RGB whatever ``colour`` is, C-contiguous and writable, never ``content``.
 
         Raises:
             InputError: If the file does not decode, the array is no image, or the image is too narrow to resize.
@@ -82,7 +82,7 @@ class Pipeline:
         layout = lay_out(image.shape[:2], self.size, geometry=self.geometry, crop_fraction=self.crop_fraction)
         image = resize(image, height=layout.height, width=layout.width, resizer=self.resize)
         image = image[layout.top : layout.top + height, layout.left : layout.left + width]
-        return np.array(image[:, :, ::-1] if self.colour == "bgr" else image, order="C")
+        return np.array(image, order="C")
 
     def tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Give what the engine takes for images of the model's size.
@@ -91,10 +91,11 @@ class Pipeline:
         rounded one; a float32 multiply-add is no faster here and loses digits near the mean.
 
         Args:
-            images: (N, H, W, 3) uint8 in the pipeline's channel order; any N, any size.
+            images: (N, H, W, 3) uint8 RGB; any N, any size.
 
         Returns:
-            (N, 3, H, W), or (N, H, W, 3) for ``nhwc``: float32, or uint8 for dtype ``uint8``; C-contiguous.
+            (N, 3, H, W), or (N, H, W, 3) for ``nhwc``, channels in the order of ``colour``: float32, or uint8 for dtype
+            ``uint8``; C-contiguous.
 
         Raises:
             InputError: If ``images`` has another shape or dtype.
@@ -103,7 +104,7 @@ class Pipeline:
             raise InputError(
                 f"Expected images (N, H, W, 3) uint8, got {images.shape} {images.dtype}. Use `load` first."
             )
-        images = np.ascontiguousarray(images)
+        images = np.ascontiguousarray(images[..., ::-1] if self.colour == "bgr" else images)
         if self.dtype == "uint8" or not images.size:
             return _arranged(images, self.layout).astype(self.dtype, order="C", copy=False)
         return _planes(images, self._table) if self.layout == "nchw" else _interleaved(images, self._table)
@@ -121,13 +122,14 @@ class Pipeline:
     def with_geometry_of(self, other: Pipeline) -> Pipeline:
         """Give the pipeline of a deployment that prepares images as ``other`` and feeds this pipeline's model.
 
-        Decoder, channel order, resizer, geometry and crop come from ``other``; size, mean, std, layout and dtype, which
+        Decoder, resizer, geometry and crop come from ``other``; size, channel order, mean, std, layout and dtype, which
         the model fixes, stay. The name is ``other/self``.
         """
         return replace(
             other,
             name=f"{other.name}/{self.name}",
             size=self.size,
+            colour=self.colour,
             mean=self.mean,
             std=self.std,
             layout=self.layout,

@@ -1,4 +1,5 @@
 import pytest
+
 from robustmq_trt.core.artifact import Card, card_path, read_card, write_card
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.files import sha256_file

@@ -2,6 +2,7 @@ import hashlib
 import json
 
 import pytest
+
 from robustmq_trt.core.files import atomic_path, sha256_file, sha256_json, write_json
 
 

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.precision import Precision
 

@@ -1,4 +1,5 @@
 import numpy as np
+
 from robustmq_trt.core.randomness import image_stream
 
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.ranges import FORMAT, RangeTable
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from robustmq_trt.core.statistics import (
     holm,
     mcnemar_exact,
@@ -14,7 +16,6 @@ from robustmq_trt.core.statistics import (
     paired_difference,
     wilson,
 )
-from scipy import stats
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

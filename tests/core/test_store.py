@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+
 from robustmq_trt.core.errors import InputError, RobustMQError
 from robustmq_trt.core.store import ImageRow, Store, Task
 

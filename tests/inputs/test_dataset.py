@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from robustmq_trt.core.errors import InputError, RefusedError
 from robustmq_trt.inputs.dataset import UNLABELLED, Dataset, Sample, check_labels
 from robustmq_trt.inputs.sources import open_dataset

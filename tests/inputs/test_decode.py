@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.containers import MAX_PIXELS, inspect
 from robustmq_trt.inputs.decode import DECODERS, decode

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.geometry import Layout, lay_out
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.catalog import PRESETS
 from robustmq_trt.inputs.dataset import Dataset

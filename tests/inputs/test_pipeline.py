@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.catalog import PRESETS, find_preset
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -116,12 +117,12 @@ def test_cifar_images_pass_through_as_they_are_and_are_copied() -> None:
 
 
 def test_bgr_swaps_the_channels_and_nothing_else() -> None:
-    image = noise(50, 60, 3)
+    image = TORCHVISION.load(noise(50, 60, 3))
+    bgr = replace(TORCHVISION, colour="bgr", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
-    swapped = replace(TORCHVISION, colour="bgr").load(image)
-
-    np.testing.assert_array_equal(swapped, TORCHVISION.load(image)[:, :, ::-1])
-    assert swapped.flags.c_contiguous
+    np.testing.assert_array_equal(bgr.load(image), TORCHVISION.load(image))
+    np.testing.assert_array_equal(bgr.tensor(image[None]), replace(bgr, colour="rgb").tensor(image[None])[:, ::-1])
+    assert bgr.tensor(image[None]).flags.c_contiguous
 
 
 @pytest.mark.parametrize("image", [noise(4, 4), noise(4, 4, 4), noise(4, 4, 3) / 255, noise(0, 4, 3)])
@@ -135,7 +136,7 @@ def test_a_shift_of_preparation_keeps_the_model_s_numbers() -> None:
 
     shifted = model.with_geometry_of(replace(PRESETS["opencv-nearest"], colour="bgr"))
 
-    assert (shifted.decoder, shifted.resize, shifted.colour) == ("opencv", "opencv-nearest", "bgr")
+    assert (shifted.decoder, shifted.resize, shifted.colour) == ("opencv", "opencv-nearest", "rgb")
     assert (shifted.mean, shifted.std, shifted.size) == (model.mean, model.std, (192, 192))
     assert shifted.name == "opencv-nearest/tflite-mobilenet"
     assert model.with_geometry_of(model).fingerprint == model.fingerprint

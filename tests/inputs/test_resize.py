@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.resize import RESIZERS, resize
 

@@ -1,0 +1,115 @@
+"""`latency`: times engines side by side, one request after the other and in bulk, alone and with preprocessing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from .. import assets
+from ..core.errors import InputError
+from ..evaluate.latency import measure_latency
+from ..evaluate.stopwatch import Budget
+from ..evaluate.timing import LatencyReport, Timing
+from ..inputs.dataset import Dataset
+from ..inputs.sources import open_dataset
+from .options import Subparsers, add_common, add_data, print_json, seconds, table
+from .progress import Progress
+from .targets import Opened, opened_targets
+
+_TIMED_IMAGES = 64
+_FULL_SECONDS, _FULL_QUERIES, _SHORT_QUERIES = 5.0, 1024, 100
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "latency", help="time engines side by side", description=__doc__
+    )
+    parser.add_argument("targets", nargs="+", metavar="TARGET", help="model.onnx; the first is the reference")
+    add_data(parser, required=False)
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="per target, scenario and scope (default 10)")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    progress = Progress(quiet=options.quiet)
+    dataset = open_dataset(options.data or assets.images_dir("eval"), options.labels, unlabelled=True)
+    if options.images is not None:
+        dataset = dataset.subset(min(options.images, len(dataset)), options.seed)
+    with opened_targets(options.targets, preset=options.preset, threads=options.threads, batch=1) as targets:
+        progress.stage(f"Timing {len(targets)} engines for {options.seconds:g} s per figure")
+        report = time_targets(targets, dataset, budget_seconds=options.seconds, seed=options.seed)
+    if options.json:
+        print_json(report.to_json())
+    else:
+        print(latency_table(report))
+    return 0
+
+
+def time_targets(targets: Sequence[Opened], dataset: Dataset, *, budget_seconds: float, seed: int) -> LatencyReport:
+    """Time engines on the first images of the data set that decode.
+
+    Raises:
+        InputError: If no image decodes.
+    """
+    pipeline = targets[0].target.pipeline
+    contents = list(islice((c for c in map(dataset.read, dataset.samples) if _decodes(pipeline, c)), _TIMED_IMAGES))
+    if not contents:
+        raise InputError("No image of the data set can be decoded, so there is nothing to time.")
+    # A short measurement gives up the upper bound of p99 rather than its promise of being short.
+    queries = _FULL_QUERIES if budget_seconds >= _FULL_SECONDS else _SHORT_QUERIES
+    budget = Budget(seconds=budget_seconds, min_queries=queries)
+    return measure_latency([opened.target for opened in targets], contents, budget=budget, seed=seed)
+
+
+def report_figures(report: LatencyReport) -> list[dict[str, Any]]:
+    """Give the figures as the report's JSON data."""
+    return [figure for timing in report.to_json()["timings"] for figure in _figures(timing)]
+
+
+def latency_table(report: LatencyReport) -> str:
+    """Set the timings as text, with what is inside each clock below."""
+    rows = [_row(timing) for timing in report.timings]
+    header = ["engine", "scenario", "scope", "batch", "figures [95 %]", "against the first", "verdict"]
+    clocks = dict.fromkeys(f"{t.scenario}, {t.scope}: {t.definition}" for t in report.timings)
+    return "\n\n".join([table(header, rows), "\n".join(clocks)])
+
+
+def _decodes(pipeline: Any, content: Any) -> bool:
+    try:
+        pipeline.load(content)
+    except InputError:
+        return False
+    return True
+
+
+def _figures(timing: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{key: timing[key] for key in ("engine", "scenario", "scope", "verdict")},
+            "metric": "images_per_second" if name == "throughput" else f"{name}_ms",
+            **{key: figure[key] for key in ("value", "low", "high", "n")},
+            "clock": timing["definition"],
+        }
+        for name, figure in timing["statistics"].items()
+    ]
+
+
+def _row(timing: Timing) -> list[str]:
+    figures = ", ".join(f"{name} {i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for name, i in timing.statistics.items())
+    ratio = timing.speedup
+    against = "" if ratio is None else f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+    verdict = "stable" if timing.stable else f"unstable ({timing.spread:.0%} between rounds)"
+    return [
+        timing.engine,
+        timing.scenario,
+        timing.scope,
+        str(timing.batch),
+        f"{figures} {timing.unit}",
+        against,
+        verdict,
+    ]

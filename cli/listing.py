@@ -1,0 +1,52 @@
+"""`list`: what can be named on the command line, with one line for each."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..calib.catalog import METHODS
+from ..engines.catalog import BACKENDS
+from ..evaluate.attacks.catalog import ATTACKS
+from ..evaluate.corruptions.catalog import CORRUPTIONS
+from ..evaluate.score_access import SCORE_ACCESS
+from ..evaluate.suites import SUITES, suite
+from ..export.profiles import PROFILES
+from ..inputs.catalog import PRESETS
+from .options import Subparsers, add_common, print_json, table
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "list", help="attacks, corruptions, presets, suites, calibrators", description=__doc__
+    )
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    entries = _entries()
+    if options.json:
+        print_json({kind: [{"name": name, "about": about} for name, about in rows] for kind, rows in entries.items()})
+    else:
+        rows = [[kind, name, about] for kind, found in entries.items() for name, about in found]
+        print(table(["kind", "name", "about"], rows))
+    return 0
+
+
+def _entries() -> dict[str, list[tuple[str, str]]]:
+    return {
+        "attack": [(name, entry.about) for name, entry in ATTACKS.items()],
+        "corruption": [(name, "severity 1..5") for name in CORRUPTIONS],
+        "preset": [(p.name, f"{p.decoder}, {p.resize}, {p.geometry}, mean {p.mean}") for p in PRESETS.values()],
+        "suite": [(name, f"{len(suite(name))} conditions") for name in SUITES],
+        "calibrator": [(name, _first_line(method.__doc__)) for name, method in METHODS.items()],
+        "profile": [(name, profile.summary) for name, profile in PROFILES.items()],
+        "backend": [(backend.name, ", ".join(backend.suffixes)) for backend in BACKENDS],
+        "score access": [(name, "") for name in SCORE_ACCESS],
+    }
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

@@ -1,0 +1,90 @@
+"""Flags that several subcommands share, and how their words are read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NewType
+
+from ..core.errors import InputError
+
+Subparsers = Any  # argparse gives its subparsers object no public name
+Threads = NewType("Threads", int)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``, ``--quiet``, ``--seed`` and ``--threads``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
+    parser.add_argument("--threads", type=positive, default=None, metavar="N", help="threads of the engine")
+
+
+def add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add ``--data`` and ``--labels``."""
+    parser.add_argument(
+        "--data", type=Path, required=required, metavar="PATH", help="ImageFolder, flat folder with --labels, or .npz"
+    )
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="labels of a flat folder: columns file,label")
+    parser.add_argument("--images", type=positive, metavar="N", help="use N images, drawn with the seed")
+    parser.add_argument("--preset", metavar="NAME|FILE.toml", help="preprocessing; default: what the model's card says")
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return number
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a duration in seconds, 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return number
+
+
+def print_json(document: Any) -> None:
+    """Print the one JSON document of a ``--json`` run."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Set rows under a header in columns two spaces apart; numbers are right-aligned by the caller's choice of text."""
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *rows]]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def existing_folder(path: Path) -> Path:
+    """Give the path if it is a folder.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not path.is_dir():
+        raise InputError(f"'{path}' is no folder. Check the path.")
+    return path

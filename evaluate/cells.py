@@ -1,0 +1,125 @@
+"""How one cell of the grid is measured: which images an engine is shown, and how an attack on it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import RobustMQError
+from ..core.randomness import image_stream
+from ..core.store import ImageRow
+from ..inputs.catalog import PRESETS
+from .attacks.catalog import ATTACKS, QueryEntry, TransferEntry
+from .attacks.gradient import TransferTask
+from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED
+from .chunk import Chunk, LoadedChunk
+from .conditions import Condition
+from .corruptions.catalog import corrupt_with, corruption_task
+from .corruptions.parameters import default_parameters
+from .oracle import NON_FINITE, Oracle
+from .plan import Run
+from .scheduler import run_attacks
+from .target import Target, answer
+
+Images = NDArray[np.uint8]
+_ENDINGS = frozenset({FOOLED, CLEAN_WRONG, BUDGET_SPENT, NON_FINITE})
+NO_SURROGATE = "no float model to take gradients from; put one first, or pass --surrogate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What every engine is shown under a condition that does not depend on the engine.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 at model size.
+        zero_gradient: (N,) share of zero entries in the gradients that made each; None where none did.
+    """
+
+    images: Images
+    zero_gradient: NDArray[np.float64] | None = None
+
+
+def shown_images(run: Run, condition: Condition, chunk: Chunk, loaded: LoadedChunk) -> Shown:
+    """Make the images of a condition that is the same for all engines."""
+    match condition.kind:
+        case "clean":
+            return Shown(images=loaded.images)
+        case "corruption":
+            return Shown(images=_corrupted(run, condition, loaded))
+        case "preset":
+            pipeline = run.targets[0].pipeline.with_geometry_of(PRESETS[condition.name])
+            return Shown(images=chunk.load(pipeline).images)
+        case "attack":
+            return _transferred(run, condition, loaded)
+
+
+def _corrupted(run: Run, condition: Condition, loaded: LoadedChunk) -> Images:
+    name, severity = condition.name, condition["severity"]
+    parameters = default_parameters(*loaded.images.shape[1:3])
+    task = corruption_task(name, severity, parameters)
+    images = [
+        corrupt_with(image, name, severity, image_stream(run.plan.seed, task, sha256), parameters)
+        for image, sha256 in zip(loaded.images, loaded.hashes, strict=True)
+    ]
+    return np.stack(images) if images else loaded.images
+
+
+def _transferred(run: Run, condition: Condition, loaded: LoadedChunk) -> Shown:
+    entry = ATTACKS[condition.name]
+    assert isinstance(entry, TransferEntry)
+    assert run.surrogate is not None
+    task = TransferTask(
+        images=loaded.images,
+        labels=loaded.labels,
+        hashes=loaded.hashes,
+        source=run.surrogate.source,
+        seed=run.plan.seed,
+    )
+    made = entry.craft(task, dict(condition.settings))
+    return Shown(images=made.adversarials, zero_gradient=made.zero_gradient_shares)
+
+
+def attack_with_queries(
+    run: Run, target: Target, condition: Condition, loaded: LoadedChunk, clean: Sequence[ImageRow]
+) -> tuple[list[ImageRow], Images]:
+    """Attack the images that the engine gets right, and let the engine judge what came out.
+
+    The delivered images are asked once more outside the attack; that answer, not the attack's word, is the row.
+
+    Returns:
+        One row per image of the chunk, and the (N, H, W, 3) uint8 images delivered.
+    """
+    entry = ATTACKS[condition.name]
+    assert isinstance(entry, QueryEntry)
+    attack = entry.make(dict(condition.settings))
+    right = {row.position for row in clean if row.correct}
+    tried = [i for i, position in enumerate(loaded.positions) if int(position) in right]
+    oracle = Oracle(
+        target.engine,
+        target.pipeline,
+        batch=target.batch,
+        budget=attack.budget,
+        score_access=run.plan.score_access,
+        output_kind=target.engine.spec.output_kind,
+        pad=target.pad,
+    )
+    states = (
+        attack.begin(
+            loaded.images[i], int(loaded.labels[i]), image_stream(run.plan.seed, attack.task, loaded.hashes[i])
+        )
+        for i in tried
+    )
+    results = run_attacks(states, oracle)
+    adversarials = loaded.images.copy()
+    queries = dict.fromkeys(range(len(loaded.images)), 0)
+    for i, result in zip(tried, results, strict=True):
+        if result.reason not in _ENDINGS:
+            raise RobustMQError(result.reason)
+        adversarials[i] = result.adversarial
+        queries[i] = result.queries
+    rows = loaded.rows(answer(target, adversarials), images=adversarials)
+    spent = {int(loaded.positions[i]): count for i, count in queries.items()}
+    return [replace(row, queries=spent.get(row.position, 0)) for row in rows], adversarials

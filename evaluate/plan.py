@@ -1,0 +1,102 @@
+"""What a run measures: conditions, engines, images, and the key of every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.files import sha256_json
+from ..core.store import SCHEMA_VERSION
+from ..inputs.dataset import Dataset
+from .attacks.catalog import needs_surrogate
+from .attacks.gradient import GradientSource
+from .chunk import Chunk
+from .conditions import CLEAN, Condition
+from .score_access import ScoreAccess
+from .target import Target
+
+CHUNK_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """Where transfer attacks take their gradients from.
+
+    Attributes:
+        source: Gives gradients.
+        sha256: The model file behind it.
+    """
+
+    source: GradientSource
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run measures.
+
+    Attributes:
+        conditions: What is done to the images; the clean one is always measured.
+        seed: Seed of every random stream.
+        score_access: What a query attack sees of the engine's output.
+        chunk_images: Images per task; changes nothing but how often results are stored.
+    """
+
+    conditions: Sequence[Condition]
+    seed: int = 0
+    score_access: ScoreAccess = "logits"
+    chunk_images: int = CHUNK_IMAGES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One evaluation: the plan over targets and images, with its task keys.
+
+    Attributes:
+        plan: What is measured.
+        targets: The engines; the first is the reference.
+        dataset: The images.
+        surrogate: Source of gradients, or None.
+    """
+
+    plan: Plan
+    targets: Sequence[Target]
+    dataset: Dataset
+    surrogate: Surrogate | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Cut the data set into the chunks that tasks are made of."""
+        size = self.plan.chunk_images
+        for first in range(0, len(self.dataset.samples), size):
+            yield Chunk(first=first, dataset=replace(self.dataset, samples=self.dataset.samples[first : first + size]))
+
+    def keys(self) -> list[str]:
+        """Give the keys of all tasks of the run, in the order in which they are measured."""
+        return [
+            sha256_json(self.identity(target, condition, chunk))
+            for chunk in self.chunks()
+            for condition in self.conditions
+            for target in self.targets
+        ]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The plan's conditions, the clean one first, each once."""
+        return list(dict.fromkeys([CLEAN, *self.plan.conditions]))
+
+    def identity(self, target: Target, condition: Condition, chunk: Chunk) -> dict[str, Any]:
+        """Give everything a task's rows depend on, as JSON data."""
+        identity = {
+            "schema": SCHEMA_VERSION,
+            "target": dict(target.identity),
+            "pipeline": target.pipeline.to_json(),
+            "condition": condition.label,
+            "seed": self.plan.seed,
+            "dataset": self.dataset.manifest_sha256,
+            "chunk": [chunk.first, chunk.key],
+        }
+        if condition.kind == "attack":
+            identity["score_access"] = self.plan.score_access
+            identity["surrogate"] = self.surrogate.sha256 if self.surrogate and needs_surrogate(condition) else None
+        return identity

@@ -1,0 +1,168 @@
+"""Walks a data set chunk by chunk, stores one task per engine, condition and chunk, and resumes where it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.files import sha256_json
+from ..core.store import ImageRow, Store, Task
+from ..inputs.dataset import check_labels
+from .attacks.catalog import needs_surrogate
+from .cells import NO_SURROGATE, Shown, attack_with_queries, shown_images
+from .chunk import Chunk, LoadedChunk
+from .conditions import CLEAN, Condition
+from .plan import Run
+from .target import Target, answer
+
+Progress = Callable[[int, int, str], None]
+
+
+class Gallery(Protocol):
+    """Keeps some of the images that were shown to engines, for the report."""
+
+    def keep(self, condition: Condition, engine: str, positions: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
+        """Look at (N, H, W, 3) uint8 images shown to an engine (``*``: to all of them) and keep the wanted ones."""
+
+
+def run(run: Run, store: Store, *, progress: Progress | None = None, gallery: Gallery | None = None) -> None:
+    """Measure what the store does not hold yet.
+
+    Every task is stored as soon as it is measured; a cell that can't be measured becomes a skipped task, an engine
+    that raises a failed one, and the run goes on.
+
+    Raises:
+        InputError: If a label lies outside an engine's classes, or no image of the data set can be decoded.
+    """
+    for target in run.targets:
+        check_labels(run.dataset.samples, target.engine.spec.classes)
+    _Walk(run, store, progress, gallery).complete()
+
+
+class _Walk:
+    def __init__(self, run: Run, store: Store, progress: Progress | None, gallery: Gallery | None) -> None:
+        self._run, self._store, self._gallery = run, store, gallery
+        self._progress = progress or (lambda done, total, label: None)
+        self._stored = store.done()
+        self._total = len(run.keys())
+        self._finished = 0
+
+    def complete(self) -> None:
+        for chunk in self._run.chunks():
+            _ChunkWalk(self, chunk).complete()
+
+    def pending(self, condition: Condition, chunk: Chunk) -> list[tuple[Target, str, dict[str, Any]]]:
+        """Give the targets that still need this cell, with key and identity; the others count as finished."""
+        found = []
+        for target in self._run.targets:
+            identity = self._run.identity(target, condition, chunk)
+            key = sha256_json(identity)
+            if key in self._stored:
+                self._finished += 1
+            else:
+                found.append((target, key, identity))
+        return found
+
+    def add(self, task: Task) -> None:
+        self._store.add(task)
+        self._finished += 1
+        self._progress(self._finished, self._total, f"{task.condition} on {task.engine}")
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def keep(self, condition: Condition, engine: str, loaded: LoadedChunk, images: NDArray[np.uint8]) -> None:
+        if self._gallery is not None:
+            self._gallery.keep(condition, engine, loaded.positions, images)
+
+
+class _ChunkWalk:
+    """Measures all cells of one chunk; decodes it only if something is missing."""
+
+    def __init__(self, walk: _Walk, chunk: Chunk) -> None:
+        self._walk, self._chunk = walk, chunk
+        self._loaded: LoadedChunk | None = None
+
+    def complete(self) -> None:
+        for condition in self._walk.run.conditions:
+            pending = self._walk.pending(condition, self._chunk)
+            if pending and condition.unsupported:
+                self._skip(condition, pending, condition.unsupported)
+            elif pending and self._walk.run.surrogate is None and needs_surrogate(condition):
+                self._skip(condition, pending, NO_SURROGATE)
+            elif pending:
+                self._measure(condition, pending)
+
+    def _skip(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]], reason: str) -> None:
+        for target, key, identity in pending:
+            self._walk.add(_task(target, key, identity, condition, status="skipped", reason=reason))
+
+    def _measure(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]]) -> None:
+        loaded = self._decoded()
+        shown = None
+        if condition.kind != "attack" or needs_surrogate(condition):
+            shown = shown_images(self._walk.run, condition, self._chunk, loaded)
+            self._walk.keep(condition, "*", loaded, shown.images)
+        for target, key, identity in pending:
+            try:
+                rows = self._rows(target, condition, loaded, shown)
+            except Exception as error:  # an engine may raise anything; its cell fails, the run goes on
+                reason = f"{type(error).__name__}: {error}"
+                self._walk.add(_task(target, key, identity, condition, status="failed", reason=reason))
+            else:
+                self._walk.add(_task(target, key, identity, condition, status="measured", rows=rows))
+
+    def _rows(
+        self, target: Target, condition: Condition, loaded: LoadedChunk, shown: Shown | None
+    ) -> Sequence[ImageRow]:
+        if not len(loaded.images):
+            return loaded.invalid
+        if shown is not None:
+            answers = answer(target, shown.images)
+            return loaded.rows(answers, images=shown.images, zero_gradient=shown.zero_gradient)
+        rows, adversarials = attack_with_queries(self._walk.run, target, condition, loaded, self._clean_rows(target))
+        self._walk.keep(condition, target.name, loaded, adversarials)
+        return rows
+
+    def _decoded(self) -> LoadedChunk:
+        if self._loaded is None:
+            self._loaded = self._chunk.load(self._walk.run.targets[0].pipeline)
+        return self._loaded
+
+    def _clean_rows(self, target: Target) -> Sequence[ImageRow]:
+        """Read the engine's clean answers back; they were stored before any attack was begun."""
+        key = sha256_json(self._walk.run.identity(target, CLEAN, self._chunk))
+        for task in self._walk.store.tasks([key]):
+            if task.status == "measured":
+                return task.rows
+        raise InputError("the clean images could not be measured, so there is nothing to attack")
+
+
+def _task(
+    target: Target,
+    key: str,
+    identity: Mapping[str, Any],
+    condition: Condition,
+    *,
+    status: Any,
+    reason: str = "",
+    rows: Sequence[ImageRow] = (),
+) -> Task:
+    return Task(
+        key=key,
+        engine=target.name,
+        condition=condition.label,
+        status=status,
+        reason=reason,
+        identity=identity,
+        rows=rows,
+    )

@@ -1,0 +1,77 @@
+"""An engine under test together with what its answers depend on, and its plain answers to images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines.protocol import Engine
+from ..inputs.pipeline import Pipeline
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One engine of a run.
+
+    Attributes:
+        name: What the records call it.
+        engine: The opened engine.
+        pipeline: Turns stored images into the engine's input.
+        identity: What its answers depend on (file hash, backend, version, threads), as JSON data.
+        batch: Images in one call of the engine.
+        pad: Whether every call is filled up to ``batch``, for engines whose answers depend on the batch size.
+    """
+
+    name: str
+    engine: Engine
+    pipeline: Pipeline
+    identity: Mapping[str, Any]
+    batch: int = 32
+    pad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The production answers to some images; all arrays are (N,).
+
+    Attributes:
+        prediction: int64, argmax of the raw scores, the lowest index on ties.
+        tied: bool, whether the highest score was shared.
+        finite: bool, whether all scores were finite; without that there is no answer.
+    """
+
+    prediction: NDArray[np.int64]
+    tied: NDArray[np.bool_]
+    finite: NDArray[np.bool_]
+
+
+def answer(target: Target, images: Images) -> Answers:
+    """Ask the engine for its answers at its deployment batch.
+
+    Args:
+        target: The engine with its pipeline.
+        images: (N, H, W, 3) uint8 at model size, N >= 1.
+    """
+    scores = np.concatenate(
+        [_scores(target, images[start : start + target.batch]) for start in range(0, len(images), target.batch)]
+    )
+    top = scores.max(axis=1, keepdims=True)
+    return Answers(
+        prediction=scores.argmax(axis=1).astype(np.int64),
+        tied=(scores == top).sum(axis=1) > 1,
+        finite=np.isfinite(scores).all(axis=1),
+    )
+
+
+def _scores(target: Target, images: Images) -> NDArray[np.float32]:
+    count = len(images)
+    if target.pad and count < target.batch:
+        filling = np.broadcast_to(images[:1], (target.batch - count, *images.shape[1:]))
+        images = np.concatenate([images, filling])
+    return target.engine.infer(target.pipeline.tensor(images))[:count]
