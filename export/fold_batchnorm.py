@@ -27,8 +27,13 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Affine:
-    """What an inference BatchNorm does to channel c: y = scale[c] * x + shift[c], in float64."""
+class Affine:
+    """What an inference BatchNorm does to channel c: y = scale[c] * x + shift[c].
+
+    Attributes:
+        scale: (channels,) float64.
+        shift: (channels,) float64.
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -80,7 +85,7 @@ def fold_batchnorm(graph: onnx.GraphProto) -> None:
 def _fold(graph: onnx.GraphProto, layer: onnx.NodeProto, norm: onnx.NodeProto) -> bool:
     if not is_standard(layer, "Conv", "ConvTranspose", "Gemm"):
         return False
-    affine = _affine(graph, norm)
+    affine = norm_affine(graph, norm)
     has_bias = len(layer.input) > 2 and bool(layer.input[2])
     arrays = values(initializers(graph), [layer.input[1], *([layer.input[2]] if has_bias else [])])
     if affine is None or arrays is None or arrays[0].dtype != np.float32:
@@ -96,14 +101,15 @@ def _fold(graph: onnx.GraphProto, layer: onnx.NodeProto, norm: onnx.NodeProto) -
     return True
 
 
-def _affine(graph: onnx.GraphProto, norm: onnx.NodeProto) -> _Affine | None:
+def norm_affine(graph: onnx.GraphProto, norm: onnx.NodeProto) -> Affine | None:
+    """Give the affine map of a BatchNormalization, or None where its statistics are not constant."""
     arrays = values(initializers(graph), norm.input[1:5])
     if arrays is None or len({array.shape for array in arrays}) != 1:
         return None
     gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays)
     with np.errstate(all="ignore"):  # damaged weights: the caller keeps what does not stay finite
         scale = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
-        return _Affine(scale=scale, shift=beta - mean * scale)
+        return Affine(scale=scale, shift=beta - mean * scale)
 
 
 def _beta(layer: onnx.NodeProto) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import onnx
@@ -78,8 +79,9 @@ def serialize(model: onnx.ModelProto) -> bytes:
 
 
 def one_line(error: BaseException) -> str:
-    """Give an exception's message on one line of at most 300 signs, without a final full stop."""
-    text = " ".join(str(error).split())
+    """Give an exception's message on one line of at most 300 printable signs, without a final full stop."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in plain).split())
     return (text[:297] + "..." if len(text) > 300 else text).rstrip(".")
 
 

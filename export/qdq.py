@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from ..core.errors import InputError, UnsupportedError
 from ..core.files import sha256_bytes
 from ..core.ranges import RangeTable
+from .batchnorm_as_conv import batchnorm_as_conv
 from .graph import consumers, initializers, is_standard, values
 from .onnx_file import check_model, one_line, opset, serialize
 from .prepare import MAX_IR_VERSION, MIN_OPSET
@@ -86,6 +87,7 @@ def _source(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset(model) < MIN_OPSET:
         raise InputError(f"Expected an opset of at least {MIN_OPSET}, got {opset(model)}. Run `prepare` first.")
     source = infer_shapes(model)
+    batchnorm_as_conv(source)
     _check_weights(source.graph)
     return source
 

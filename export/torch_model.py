@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +13,11 @@ import onnx
 from ..core.errors import InputError, UnsupportedError
 from .onnx_file import check_model, one_line
 from .parity import Floats, Parity, check_parity, compare, random_images, run_onnx
+from .quiet import quiet_exporter
 from .require import require
 from .torch_source import load_source
 
 OPSET = 18  # what torch's exporter writes without conversion; every runtime here reads it
-_NOISY = "torch.onnx._internal.exporter._registration"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +98,7 @@ def _forward(module: Any, images: Floats, torch: Any) -> Floats:
 def _export(module: Any, images: Floats, torch: Any) -> onnx.ModelProto:
     """Export by tracing the program (dynamo); where that fails, by TorchScript."""
     example = torch.from_numpy(images)
-    with _quiet():
+    with quiet_exporter():
         try:
             return _export_dynamo(module, example, torch)
         except Exception as first:  # the exporters' errors share no public base class
@@ -142,17 +138,3 @@ def _export_torchscript(module: Any, example: Any, torch: Any) -> onnx.ModelProt
         output_names=["logits"],
     )
     return onnx.load_model_from_string(buffer.getvalue())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' deprecation notices and the list of libraries that are not installed."""
-    logger = logging.getLogger(_NOISY)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

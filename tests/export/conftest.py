@@ -62,6 +62,12 @@ class Picky(Net):
         return super().forward(x)
 
 
+class Unexportable(Net):
+    def forward(self, x):
+        y = x.mean((2, 3))
+        return super().forward(x) + torch.linalg.eigvalsh(y[:, :, None] * y[:, None, :]).sum(1, keepdim=True)
+
+
 class Untraceable(Net):
     def forward(self, x):
         y = super().forward(x)

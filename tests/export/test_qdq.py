@@ -198,6 +198,32 @@ def test_a_clip_is_left_to_saturation_only_where_that_is_the_same(
     np.testing.assert_allclose(run_ort(result, batch), expected, rtol=0, atol=0.03 * np.abs(expected).max())
 
 
+def test_a_batchnorm_before_its_convolution_runs_in_integers_too(make_model, images, run_ort, run_reference, tmp_path):
+    model = prepare(
+        make_model("""
+    net (float[N,3,8,8] image) => (float[N,5] logits) {
+        c = Conv(image, w)
+        r = Relu(c)
+        n = BatchNormalization(r, gamma, beta, mean, var)
+        q = Relu(n)
+        d = Add(q, r)
+        g = GlobalAveragePool(d)
+        f = Flatten(g)
+        logits = Gemm<transB=1>(f, fw, fb)
+    }""")
+    ).model
+    batch = images(model, 8)
+
+    result = quantize(model, table(observe(model, batch)))
+
+    got = run_ort(result, batch, optimized=str(tmp_path / "optimized.onnx"))
+    expected = run_reference(model, batch)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=0.03 * np.abs(expected).max())
+    kinds = operators(onnx.load(str(tmp_path / "optimized.onnx")))
+    assert kinds["QLinearConv"] == 2
+    assert not {"Conv", "BatchNormalization"} & kinds.keys()
+
+
 def test_the_softmax_at_the_output_stays_in_float(make_net, images, run_ort):
     model = prepare(make_net("softmax")).model
     batch = images(model, 8)

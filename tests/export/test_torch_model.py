@@ -55,6 +55,13 @@ def test_layers_left_in_training_mode_are_refused(name, here):
         export_torch(f"usermodel:{name}", size=(8, 8))
 
 
+def test_what_no_exporter_can_write_is_refused_quietly(here, capfd):
+    with pytest.raises(UnsupportedError, match=r"cannot export the module to ONNX.*eigvalsh"):
+        export_torch("usermodel:Unexportable", size=(8, 8))
+
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_module_with_two_outputs_is_refused(here):
     with pytest.raises(UnsupportedError, match="gives tuple, expected one tensor"):
         export_torch("usermodel:Pair", size=(8, 8))
