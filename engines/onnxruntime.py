@@ -43,6 +43,8 @@ class OnnxRuntimeEngine:
         self._spec = read_spec(self._session, model.graph, path)
         self._dtype = np.dtype(self._spec.dtype)
         self._shape = self._spec.image_shape
+        self._input_name = self._spec.input_name
+        self._fixed_batch = self._spec.fixed_batch
 
     @classmethod
     def open(
@@ -96,7 +98,7 @@ class OnnxRuntimeEngine:
         if self._session is None:
             raise InputError(f"The engine of '{self._path.name}' is closed. Open it again.")
         try:
-            (scores,) = self._session.run(None, {self._spec.input_name: batch})
+            (scores,) = self._session.run(None, {self._input_name: batch})
         except Exception as error:  # ONNX Runtime's errors share no base class but this
             raise RobustMQError(f"ONNX Runtime failed on a batch of {len(batch)}: {_first_line(error)}.") from error
         return np.ascontiguousarray(scores, dtype=np.float32)
@@ -109,7 +111,7 @@ class OnnxRuntimeEngine:
         """
         if not self._path.is_file() or sha256_file(self._path) != self._sha256:
             raise InputError(f"'{self._path}' has changed since the engine was opened. Open it again.")
-        shape = (self._spec.fixed_batch or 1, *self._shape)
+        shape = (self._fixed_batch or 1, *self._shape)
         # The values do not matter to the kernels; noise avoids the shortcuts that denormals or zeros might take.
         noise = np.random.default_rng(0).integers(0, 256, shape)
         batch = noise.astype(np.uint8) if self._dtype == np.uint8 else (noise / 127.5 - 1).astype(np.float32)
@@ -118,7 +120,7 @@ class OnnxRuntimeEngine:
             backend=self._kind,
             simulation=self._simulate,
             batch=batch,
-            input_name=self._spec.input_name,
+            input_name=self._input_name,
             identity=self.provenance(),
         )
         return audit_session(subject, lambda graph, profile: self._build(graph=graph, profile=profile))
@@ -146,7 +148,7 @@ class OnnxRuntimeEngine:
         self._session = None
 
     def _fits(self, count: int) -> bool:
-        return count > 0 and self._spec.fixed_batch in (None, count)
+        return count > 0 and self._fixed_batch in (None, count)
 
     @property
     def _kind(self) -> str:

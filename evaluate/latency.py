@@ -139,7 +139,7 @@ def _offline(
                 rounds=tuple(rates),
                 spread=relative_spread(rates),
                 speedup=ratio_over_rounds(rates, best[0][1], seed=seed) if index else None,
-                definition=_definition(scope, f"the fastest of the batches {list(_sizes(target, budget))}", budget),
+                definition=_definition(scope, f"one batch, the fastest size of {list(_sizes(target, budget))}", budget),
             )
         )
     return timings

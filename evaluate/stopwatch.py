@@ -30,7 +30,8 @@ class Budget:
         min_batches: Fewest offline batches per target, batch size and round.
         warm_up_runs: Fewest calls before the first round (for batches: images).
         warm_up_seconds: Shortest warm-up.
-        settle_runs: Calls outside the clock whenever the turn comes to a target, to refill the caches it lost.
+        settle_runs: Calls outside the clock whenever the turn comes to a target, to refill the caches it lost (for
+            batches: images).
         batches: Batch sizes that offline tries.
 
     Raises:
@@ -40,7 +41,7 @@ class Budget:
     seconds: float = 10.0
     rounds: int = 6
     min_queries: int = 1024
-    min_batches: int = 3
+    min_batches: int = 2
     warm_up_runs: int = 20
     warm_up_seconds: float = 0.2
     settle_runs: int = 3
@@ -109,7 +110,7 @@ def _warm_up(work: Work, budget: Budget, clock: Clock) -> None:
 
 def _time(work: Work, budget: Budget, clock: Clock) -> Nanoseconds:
     call = work.call
-    for _ in range(budget.settle_runs):
+    for _ in range(math.ceil(budget.settle_runs / work.images)):
         call()
     limit = round(work.seconds * 1e9)
     spans: list[int] = []
