@@ -25,8 +25,8 @@ _UNITS = {"p50_ms": "ms", "p90_ms": "ms", "p99_ms": "ms", "images_per_second": "
 _SCOPES = {"engine": "engine alone", "end-to-end": "end to end"}
 _READING = {
     "Interval": "95 % bounds beside every figure: Wilson for a rate, paired bootstrap for a difference.",
-    "p after Holm": "Exact McNemar test on the same images, adjusted for all comparisons; it decides at 0.05. Intervals "
-    "are not adjusted, so one may leave out zero where the adjusted test still finds no difference.",
+    "p after Holm": "Exact McNemar test on the same images, adjusted for all comparisons; it decides at 0.05. The "
+    "intervals are not adjusted, so one may leave out zero where the adjusted test still finds no difference.",
     "Not distinguishable": "The images do not tell the two engines apart. It is no proof that they are equal: a true "
     "difference up to the detectable one may hide there.",
     "Detectable": "The smallest true difference that this many images would reveal four times out of five.",
@@ -204,13 +204,14 @@ def _audit(shown: View, audit: Audit) -> Markup:
     content = (
         table(f"Layers of {audit.engine}", columns, [("", rows)]) if rows else absent("The audit lists no layers.")
     )
-    return element("details", {}, summary, content)
+    evidence = paragraph(f"Read from: {', '.join(audit.evidence)}.", "note") if audit.evidence else NOTHING
+    return join([flag_list(audit.notes), element("details", {}, summary, content, evidence)])
 
 
 def _layer(layer: Layer) -> list[Markup]:
     sign = {"integer": "■", "float": "□", "unknown": "?"}[layer.compute]
     time = text(wording.NONE) if math.isnan(layer.share_of_time) else text(wording.percent(layer.share_of_time))
-    macs = text(wording.number(layer.macs)) if layer.macs else text(wording.NONE)
+    macs = text(wording.number(layer.macs) if layer.macs else ("unknown" if layer.macs is None else wording.NONE))
     arithmetic = text(f"{sign} {layer.compute}")
     return [
         label(layer.name),

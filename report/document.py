@@ -95,12 +95,12 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of the built engine: its kernel, its arithmetic, and why it stayed in float if it did."""
+    """One layer of the built engine: its kernel, its arithmetic, and why it is not integer if it is not."""
 
     name: str
     operator: str
     kernel: str
-    macs: int
+    macs: int | None
     compute: Literal["integer", "float", "unknown"]
     reason: str | None
     share_of_time: float
@@ -108,11 +108,21 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """The layers of one engine; ``integer_coverage`` is a share of multiply-accumulates in [0, 1]."""
+    """The layers of one engine.
+
+    Attributes:
+        engine: Name of the target.
+        integer_coverage: Share of multiply-accumulates in integer kernels, in [0, 1].
+        layers: One entry per layer.
+        evidence: What the verdicts rest on.
+        notes: Doubts that a reader must see.
+    """
 
     engine: str
     integer_coverage: float | None
     layers: tuple[Layer, ...]
+    evidence: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

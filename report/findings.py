@@ -10,7 +10,7 @@ from . import format as wording
 from .charts import Mark, Row, dots, lines, scatter
 from .document import Answer, Curve, Example, Picture, Point
 from .headline import Headline, headlines
-from .lookup import Group, conditions, find, find_latency, main_metric, pareto_condition, timed_scope
+from .lookup import Group, conditions, find, find_latency, main_metric, pareto_conditions
 from .markup import NOTHING, Markup, element, join, label, text
 from .parts import Column, View, absent, legend, paragraph, record_flags, section, table
 from .parts import flag_list as flags_of
@@ -81,38 +81,31 @@ def targets(shown: View) -> Markup:
 
 def pareto(shown: View) -> Markup:
     """Draw robust accuracy against latency, each engine with error bars both ways."""
-    title, chosen = "Robustness against speed", pareto_condition(shown.document)
-    if chosen is None:
+    title, chosen = "Robustness against speed", pareto_conditions(shown.document)
+    if not chosen:
         return section("pareto", title, absent("No accuracy was measured, so there is nothing to set against speed."))
-    condition, metric = chosen
-    scope = next((s for s in ("engine", "end-to-end") if timed_scope_any(shown, s)), None)
+    scope = next((s for s in _SCOPES for name in shown.slots if find_latency(shown.document, name, s, "p50_ms")), None)
     if scope is None:
         return section("pareto", title, absent("No latency was measured, so there is nothing to set against accuracy."))
+    figures = [figure for condition, metric in chosen if (figure := _tradeoff(shown, condition, metric, scope))]
+    if not figures:
+        return section("pareto", title, absent("No engine has both an accuracy and a latency."))
+    note = paragraph("Up is more robust, left is faster. Bars are 95 % intervals of both figures.", "note")
+    unstable = [f"{name}: unstable timing" for name in shown.slots if _unstable(shown, name, scope)]
+    drawn = element("div", {"class": "panels wide"}, *figures)
+    return section("pareto", title, legend(shown, shown.slots), drawn, note, flags_of(unstable))
+
+
+def _tradeoff(shown: View, condition: str, metric: str, scope: str) -> Markup | None:
     records = [r for name in shown.slots if (r := find(shown.document, name, condition, metric))]
     marks = [mark for record in records if (mark := _timed(shown, shown.mark(record), record.engine, scope))]
-    what = f"{_capital(wording.metric_label(metric))}, {wording.condition_label(condition)}"
     if not marks:
-        return section("pareto", title, absent("No engine has both a robust accuracy and a latency."))
-    drawing = scatter(
-        marks, x_label=f"Median latency in ms, {_SCOPES[scope]}", y_label=what, label=f"{what} against latency"
-    )
-    names = [name for name in shown.slots if shown.slots[name] in {mark.slot for mark in marks}]
-    unstable = [f"{n}: unstable timing" for n in names if _unstable(shown, n, scope)]
-    side = element(
-        "div",
-        {"class": "prose"},
-        legend(shown, names),
-        paragraph("Up is more robust, left is faster. Bars are 95 % intervals of both figures."),
-        paragraph(_dominance(shown, marks)),
-        record_flags(records),
-        flags_of(unstable),
-    )
-    return section("pareto", title, element("div", {"class": "beside"}, element("figure", {}, drawing), side))
-
-
-def timed_scope_any(shown: View, scope: str) -> bool:
-    """Tell whether any engine has a median latency in a scope."""
-    return any(timed_scope(shown.document, [name]) == scope for name in shown.slots)
+        return None
+    what = f"{_capital(wording.metric_label(metric))}, {wording.condition_label(condition)}"
+    label_x = f"Median latency in ms, {_SCOPES[scope]}"
+    drawing = scatter(marks, x_label=label_x, y_label="", label=f"{what} against latency")
+    caption = element("figcaption", {}, text(what))
+    return element("figure", {}, caption, drawing, paragraph(_dominance(shown, marks), "note"), record_flags(records))
 
 
 def _timed(shown: View, mark: Mark, engine: str, scope: str) -> Mark | None:
@@ -259,7 +252,7 @@ def _picture(shown: View, example: Example, picture: Picture) -> Markup:
         "img",
         {
             "src": f"data:image/png;base64,{picture.png_base64}",
-            "alt": f"{example.label}, {picture.kind}: {picture.caption}",
+            "alt": f"{example.label}, {picture.kind}: {_caption(shown, picture)}",
             "width": str(width),
             "height": str(height),
             **({"class": "pixels"} if width < 128 else {}),
@@ -270,10 +263,16 @@ def _picture(shown: View, example: Example, picture: Picture) -> Markup:
         "figcaption",
         {},
         element("span", {"class": "kind"}, text(picture.kind)),
-        element("span", {"class": "caption"}, text(picture.caption)),
+        element("span", {"class": "caption"}, text(_caption(shown, picture))),
         element("ul", {"class": "said"}, said) if picture.answers else NOTHING,
     )
     return element("figure", {}, image, caption)
+
+
+def _caption(shown: View, picture: Picture) -> str:
+    """A caption that is a condition is worded like one; any other stands as it is written."""
+    conditions = {record.condition for record in shown.document.records}
+    return wording.condition_label(picture.caption) if picture.caption in conditions else picture.caption
 
 
 def _said(shown: View, answer: Answer) -> Markup:

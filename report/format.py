@@ -15,6 +15,7 @@ DASH = "\u2013"
 
 _METRICS = {
     "accuracy": "accuracy",
+    "mean_accuracy": "mean accuracy",
     "robust_accuracy": "robust accuracy (raw)",
     "adversarial_robustness": "adversarial robustness (AR)",
     "common_correct_accuracy": "accuracy where all engines start right",
@@ -23,7 +24,15 @@ _METRICS = {
     "mean_queries": "queries, mean",
     "median_queries": "queries, median",
 }
-_ATTACKS = {"square": "Square", "mifgsm": "MI-FGSM", "pgd": "PGD", "fgsm": "FGSM"}
+_NAMES = {
+    "clean": "clean images",
+    "corruptions": "all corruptions",
+    "worst-case": "worst case over all attacks",
+    "square": "Square",
+    "mifgsm": "MI-FGSM",
+    "pgd": "PGD",
+    "fgsm": "FGSM",
+}
 
 
 def percent(share: float) -> str:
@@ -155,13 +164,13 @@ def condition_label(condition: str) -> str:
     """
     name, colon, rest = condition.partition(":")
     if not colon:
-        return {"clean": "clean images", "worst-case": "worst case over all attacks"}.get(condition, condition)
+        return _NAMES.get(condition, condition)
     if name == "preset":
         return rest
     if re.fullmatch(r"\d+", rest):
         return f"{name.replace('_', ' ')}, severity {rest}"
     settings = [_setting(*part.partition("=")) for part in rest.split(",")]
-    return ", ".join([_ATTACKS.get(name, name.replace("_", " ")), *settings])
+    return ", ".join([_NAMES.get(name, name.replace("_", " ")), *settings])
 
 
 def condition_title(condition: str) -> str:

@@ -10,6 +10,7 @@ from ..core.record import Comparison, Record
 from . import format as wording
 from .document import Document, Latency, Target
 from .lookup import (
+    ALL_CORRUPTIONS,
     GROUPS,
     Group,
     find,
@@ -98,7 +99,7 @@ def _paired(test: Comparison, unit: str) -> str:
     gap = wording.difference(test.difference, unit)
     bounds = wording.difference_interval(test.low, test.high, unit)
     adjusted = f"{wording.p_value(test.p_holm)} after Holm"
-    counts = f"{test.right_to_wrong} turned wrong, {test.wrong_to_right} turned right"
+    counts = f"{wording.plural(test.right_to_wrong, 'image')} lost, {test.wrong_to_right} gained"
     if test.verdict == "not distinguishable":
         limit = wording.points(test.detectable).lstrip("+")
         return (
@@ -126,6 +127,10 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
         detail = f"{_tally(target.name, len(tests), worse, better)} {_lead(worst)}: {detail}"
     elif group != "clean":
         detail = f"{wording.condition_title(worst.condition)}: {detail}"
+    mean = find(document, target.name, ALL_CORRUPTIONS, "mean_accuracy") if group == "corruptions" else None
+    if mean is not None and mean.comparison is not None:
+        base = find(document, mean.comparison.reference, mean.condition, mean.metric)
+        detail = f"On average, {compare(mean, base)} {detail}"
     return Headline(
         engine=target.name,
         question=_QUESTIONS[group],
@@ -175,15 +180,17 @@ def _integer(document: Document, target: Target) -> Headline:
     coverage = target.integer_coverage
     if coverage is None:
         return _missing(target, question, f"{target.name} was not audited: which kernels ran is not known.")
-    layers = [layer for audit in document.audits if audit.engine == target.name for layer in audit.layers if layer.macs]
+    audits = [audit for audit in document.audits if audit.engine == target.name]
+    layers = [layer for audit in audits for layer in audit.layers if layer.macs != 0]
     sentence = f"{wording.percent(coverage)} of the multiply-accumulates of {target.name} run in integer kernels"
     if layers:
         floats = sum(layer.compute == "float" for layer in layers)
-        sentence += f"; {floats} of {wording.plural(len(layers), 'layer')} with weights stayed in float"
+        sentence += f"; {floats} of {wording.plural(len(layers), 'multiplying layer')} stayed in float"
+    notes = tuple(dict.fromkeys(note for audit in audits for note in audit.notes))
     partly = 0 < coverage < _WHOLE
     short = f"Partly, {wording.percent(coverage)}" if partly else wording.percent(coverage)
     tone: Tone = "good" if coverage >= _WHOLE else ("neutral" if target.precision.startswith("fp") else "bad")
-    return Headline(engine=target.name, question=question, short=short, sentence=f"{sentence}.", tone=tone)
+    return Headline(engine=target.name, question=question, short=short, sentence=f"{sentence}.", tone=tone, flags=notes)
 
 
 def _speed(document: Document, target: Target) -> Headline:

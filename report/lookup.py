@@ -11,6 +11,7 @@ from ..core.record import Record
 from .document import Document, Latency, Target
 
 Group = Literal["clean", "corruptions", "preprocessing", "attacks"]
+ALL_CORRUPTIONS = "corruptions"  # the condition of a mean over all corruptions
 GROUPS: tuple[Group, ...] = ("clean", "corruptions", "preprocessing", "attacks")
 
 
@@ -40,14 +41,14 @@ def group_of(condition: str) -> Group:
     """Tell what kind of change a condition is.
 
     Example:
-        >>> [group_of(name) for name in ("clean", "jpeg:3", "preset:cifar10", "pgd:eps=8", "worst-case")]
+        >>> [group_of(name) for name in ("clean", "jpeg:3", "preset:cifar10", "pgd:eps=8", "worst-case:eps=8")]
         ['clean', 'corruptions', 'preprocessing', 'attacks', 'attacks']
     """
     if condition == "clean":
         return "clean"
     if condition.startswith("preset:"):
         return "preprocessing"
-    return "corruptions" if re.search(r":\d+\Z", condition) else "attacks"
+    return "corruptions" if condition == ALL_CORRUPTIONS or re.search(r":\d+\Z", condition) else "attacks"
 
 
 def main_metric(group: Group) -> str:
@@ -93,17 +94,18 @@ def timed_scope(document: Document, engines: Iterable[str]) -> str | None:
     return None
 
 
-def pareto_condition(document: Document) -> tuple[str, str] | None:
-    """Choose condition and metric for the diagram of robustness against speed.
+def pareto_conditions(document: Document) -> tuple[tuple[str, str], ...]:
+    """Choose conditions and metrics for the diagrams of robustness against speed.
 
-    The worst case over all attacks if it was measured; else the attack under which the lowest figure stands; else
-    clean accuracy.
+    The worst case over all attacks if it was measured, else the hardest attack; and the mean over all corruptions.
+    Clean accuracy where there is neither.
     """
-    attacked = [r for r in document.records if r.metric == "robust_accuracy" and not math.isnan(r.value)]
-    if any(record.condition == "worst-case" for record in attacked):
-        return "worst-case", "robust_accuracy"
-    if attacked:
-        return min(attacked, key=lambda record: record.value).condition, "robust_accuracy"
-    if any(record.condition == "clean" and record.metric == "accuracy" for record in document.records):
-        return "clean", "accuracy"
-    return None
+    measured = [record for record in document.records if not math.isnan(record.value)]
+    attacked = [record for record in measured if record.metric == "robust_accuracy"]
+    worst = [record for record in attacked if record.condition.startswith("worst-case")]
+    chosen = [min(worst or attacked, key=lambda record: record.value)] if attacked else []
+    wanted = (
+        {(ALL_CORRUPTIONS, "mean_accuracy")} if chosen else {(ALL_CORRUPTIONS, "mean_accuracy"), ("clean", "accuracy")}
+    )
+    chosen += [record for record in measured if (record.condition, record.metric) in wanted]
+    return tuple(dict.fromkeys((record.condition, record.metric) for record in chosen))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+
 from robustmq_trt.core.record import Comparison, Record
 from robustmq_trt.core.statistics import minimum_detectable_difference, wilson
 
@@ -84,6 +85,7 @@ def _records() -> list[dict[str, Any]]:
     for kind, figures in _CORRUPTIONS.items():
         for severity, (right, gained, lost, p) in zip((1, 3, 5), figures, strict=True):
             rows += _pair(f"{kind}:{severity}", "accuracy", right, gained, lost, p=p)
+    rows += _pair("corruptions", "mean_accuracy", 347, 42, 65, p=0.31)
     for preset, (right, gained, lost) in _PRESETS.items():
         rows += _pair(f"preset:{preset}", "accuracy", right, gained, lost)
     rows += _pair(square, "robust_accuracy", 11, 1, 6, n=200, p=0.88, flags=ties)
@@ -96,7 +98,7 @@ def _records() -> list[dict[str, Any]]:
     rows += [_queries(square, "median_queries", FLOAT, 18, 14, 25), _queries(square, "median_queries", INT8, 12, 9, 17)]
     rows += _pair(transfer, "robust_accuracy", 4, 21, 0, n=200, p=0.0001)
     rows += _pair(transfer, "adversarial_robustness", 4, 21, 0, n=180)
-    rows += _pair("worst-case", "robust_accuracy", 2, 3, 1, n=200)
+    rows += _pair("worst-case:eps=8", "robust_accuracy", 2, 3, 1, n=200)
     return rows
 
 
@@ -183,7 +185,7 @@ def _audit() -> dict[str, Any]:
             "share_of_time": None,
         }
     )
-    return {"engine": INT8, "integer_coverage": 0.996, "layers": layers}
+    return {"engine": INT8, "integer_coverage": 0.996, "layers": layers, "evidence": ["optimized graph", "profile"]}
 
 
 def _curves() -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from robustmq_trt.report.charts import WIDTH, Mark, Row, dots, lines, scatter
 from robustmq_trt.report.svg import Scale, marker, scale_around, ticks
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.report.document import Document
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from robustmq_trt.report import format as wording
 
 

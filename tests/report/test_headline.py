@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from robustmq_trt.report.document import Document
 from robustmq_trt.report.headline import Headline, headlines, verdicts
 
@@ -24,8 +25,8 @@ def test_equal_accuracy_is_not_distinguishable_and_names_what_could_hide(sample:
     assert answer.tone == "neutral"
     assert _plain(answer.sentence) == (
         "MobileNetV2 INT8 reaches 89.6 % of 472 images (95 % interval 86.5-92.1 %), MobileNetV2 float 89.8 %. The "
-        "difference of -0.2 points (-1.5 to +1.0) is not distinguishable from zero (p = 1 after Holm; 5 turned wrong, "
-        "4 turned right); a true difference of 1.8 points would have been found four times out of five."
+        "difference of -0.2 points (-1.5 to +1.0) is not distinguishable from zero (p = 1 after Holm; 5 images lost, "
+        "4 gained); a true difference of 1.8 points would have been found four times out of five."
     )
 
 
@@ -34,7 +35,7 @@ def test_a_significant_loss_is_said_with_its_condition(sample: dict[str, Any]) -
 
     assert (answer.short, answer.tone) == ("Worse in 1 of 12", "bad")
     assert "Largest loss, gaussian noise, severity 5" in answer.sentence
-    assert "is significant (p < 0.001 after Holm; 41 turned wrong, 9 turned right)" in _plain(answer.sentence)
+    assert "is significant (p < 0.001 after Holm; 41 images lost, 9 gained)" in _plain(answer.sentence)
 
 
 def test_a_flag_comes_with_the_answer_it_belongs_to(sample: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from robustmq_trt.report.document import Document
 from robustmq_trt.report.render import render, write_report
 

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from robustmq_trt.report.markup import element, join, label, text, visible
 
 
