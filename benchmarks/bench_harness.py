@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
 from robustmq_trt.core.provenance import cpu
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.spread import ratio_over_rounds

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from robustmq_trt.core.errors import UnsupportedError
 from robustmq_trt.engines.catalog import BACKENDS, Backend, _status, doctor, find_backend
 

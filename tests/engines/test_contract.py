@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.engines.audit import Audit
 from robustmq_trt.engines.catalog import BACKENDS, Backend, open_engine

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
+
 from robustmq_trt.engines.onnx_graph import Graph
 
 Parse = Callable[[str], ModelProto]

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
+
 from robustmq_trt.core.errors import InputError, RobustMQError, UnsupportedError
 from robustmq_trt.core.files import sha256_file
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+
 from robustmq_trt.engines.audit import Audit, LayerVerdict
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.engines.onnxruntime_kernels import disagreements, read_profile

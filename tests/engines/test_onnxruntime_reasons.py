@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 from onnx import ModelProto
+
 from robustmq_trt.engines.onnx_graph import Graph
 from robustmq_trt.engines.onnxruntime_reasons import NOT_DETERMINED, why_float
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.engines.protocol import EngineSpec
 from robustmq_trt.engines.selftest import self_test

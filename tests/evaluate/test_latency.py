@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.engines.protocol import EngineSpec
 from robustmq_trt.evaluate.latency import measure_latency

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from robustmq_trt.evaluate.spread import over_rounds, percentile, ratio_over_rounds, relative_spread
 from scipy import stats
+
+from robustmq_trt.evaluate.spread import over_rounds, percentile, ratio_over_rounds, relative_spread
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate.stopwatch import Budget, Work, time_rounds
 
