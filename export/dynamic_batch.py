@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 
 from ..core.errors import InputError
-from .graph import STANDARD, add_initializer, attribute, initializers, is_standard, unique_name, values
+from .graph import STANDARD, add_initializer, attribute, initializers, is_standard, node_reads, unique_name, values
 from .operators import BROADCAST, PER_SAMPLE, REDUCING
 from .shapes import Dims, dims, infer_shapes, shape_table
 
 BATCH = "N"
 
-_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Concat": None, "Split": 0, "Flatten": 1, "LayerNormalization": -1}
+_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Split": 0, "LayerNormalization": -1}
 
 
 def make_batch_dynamic(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
@@ -74,7 +74,7 @@ def _rewrite(graph: onnx.GraphProto, shapes: Mapping[str, Dims], image: str) -> 
     """Rewrite Reshape targets in place; give the reason why the batch cannot be dynamic, or nothing."""
     carried = {image}
     for node in graph.node:
-        if not carried.intersection(node.input):
+        if not carried.intersection(node_reads(node)):
             continue
         if not _separates(graph, node, carried, shapes):
             return f"{node.op_type} '{node.name}' may mix the images of a batch or depend on their number"
@@ -84,19 +84,19 @@ def _rewrite(graph: onnx.GraphProto, shapes: Mapping[str, Dims], image: str) -> 
 
 def _separates(graph: onnx.GraphProto, node: onnx.NodeProto, carried: set[str], shapes: Mapping[str, Dims]) -> bool:
     """Tell whether a node keeps the batch on axis 0 of its output and treats each sample alone."""
-    if node.domain not in STANDARD or (node.input[0] not in carried and node.op_type not in BROADCAST):
+    data = shapes.get(node.input[0]) if node.input else None
+    if node.domain not in STANDARD or not data:
         return False
-    data = shapes.get(node.input[0])
-    if data is None:
-        return False
-    if node.op_type in PER_SAMPLE:
-        return not carried.intersection(node.input[1:])
     if node.op_type in BROADCAST:
         return _broadcasts(node, carried, shapes)
+    if is_standard(node, "Concat"):
+        return carried.issuperset(node.input) and attribute(node, "axis", 0) % len(data) != 0
+    if node.input[0] not in carried or carried.intersection(node.input[1:]):
+        return False
+    if node.op_type in PER_SAMPLE:
+        return True
     if node.op_type in _AXIS:
-        axis = attribute(node, "axis", _AXIS[node.op_type])
-        every = node.op_type != "Concat" or carried.issuperset(node.input)
-        return every and axis is not None and axis % len(data) != 0
+        return bool(attribute(node, "axis", _AXIS[node.op_type]) % len(data) != 0)
     return _separates_by_operand(graph, node, data, shapes)
 
 
@@ -108,11 +108,10 @@ def _broadcasts(node: onnx.NodeProto, carried: set[str], shapes: Mapping[str, Di
         return False
     if node.op_type == "MatMul" and (rank < 2 or (rank == 2 and node.input[1] in carried)):
         return False
-    constant = [shapes[name] for name in node.input if name not in carried]
-    limit = 3 if node.op_type == "MatMul" and rank > 2 else rank
     if node.op_type == "MatMul" and rank == 2:
         return True
-    return all(len(shape) < limit or shape[0] == 1 for shape in constant)
+    constant = [shapes[name] for name in node.input if name not in carried]
+    return all(len(shape) < rank or shape[0] == 1 for shape in constant)
 
 
 def _separates_by_operand(graph: onnx.GraphProto, node: onnx.NodeProto, data: Dims, shapes: Mapping[str, Dims]) -> bool:
@@ -121,6 +120,8 @@ def _separates_by_operand(graph: onnx.GraphProto, node: onnx.NodeProto, data: Di
         return _keep_batch_in_reshape(graph, node, data, shapes.get(node.output[0]))
     if is_standard(node, "Transpose"):
         return bool(attribute(node, "perm", list(range(rank))[::-1])[0] == 0)
+    if is_standard(node, "Flatten"):
+        return bool(attribute(node, "axis", 1) % rank == 1)
     if is_standard(node, "Gemm"):
         bias = shapes.get(node.input[2], (0, 0)) if len(node.input) > 2 and node.input[2] else ()
         return not attribute(node, "transA", 0) and (len(bias) < 2 or bias[0] == 1)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, numpy_helper
+
 from robustmq_trt.core.errors import InputError, RefusedError, RobustMQError, UnsupportedError
 from robustmq_trt.export import onnx_file
 from robustmq_trt.export.onnx_file import read_model, write_model

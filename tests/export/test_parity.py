@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.export.parity import check_parity, compare, random_images, run_onnx
 

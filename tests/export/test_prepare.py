@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+
 from robustmq_trt.core.errors import UnsupportedError
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
@@ -107,7 +108,14 @@ MIXING = {
     "a reshape that moves the batch": (
         "t = Constant<value_ints=[6, 1]>()\n u = Reshape(f, t)\n s = Transpose<perm=[1,0]>(u)"
     ),
-    "a constant of one image": "s = Concat<axis=0>(f, f)",
+    "two copies of the batch": "s = Concat<axis=0>(f, f)",
+    "a product of images": "o = Gemm<transB=1>(f, f)\n s = MatMul(o, f)",
+    "a flatten that takes the batch in": (
+        "v = Flatten<axis=2>(image)\n m = ReduceMax<axes=[0, 1], keepdims=1>(v)\n s = Add(f, m)"
+    ),
+    "a branch that reads the batch": """on = Constant<value = bool {1}>()
+        s = If (on) <then_branch = a () => (float[1,6] p) { p = Neg(f) },
+                     else_branch = b () => (float[1,6] q) { q = Abs(f) }>""",
 }
 
 

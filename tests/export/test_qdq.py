@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.export.onnx_file import check_model, read_model, write_model

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare

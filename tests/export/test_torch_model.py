@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.export.parity import run_onnx
 from robustmq_trt.export.prepare import prepare

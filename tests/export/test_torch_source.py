@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 from robustmq_trt.core.errors import InputError, RefusedError, UnsupportedError
 from robustmq_trt.export.torch_source import load_source
 
