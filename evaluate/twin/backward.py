@@ -144,5 +144,6 @@ def _assembled(graph: ForwardGraph, emitter: Emitter, extra_input: onnx.ValueInf
 
 def _value(graph: ForwardGraph, name: str, like: str) -> onnx.ValueInfoProto:
     """Declare a graph input or output with the type of the images and the shape of a forward tensor."""
-    shape = ["N" if size is None and axis == 0 else size for axis, size in enumerate(graph.shapes[like])]
+    known = graph.shapes.get(like)
+    shape = known and ["N" if size is None and axis == 0 else size for axis, size in enumerate(known)]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(graph.dtype), shape)

@@ -104,11 +104,12 @@ def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
 def _fold(model: onnx.ModelProto, constants: dict[str, NDArray[np.generic]]) -> list[onnx.NodeProto]:
     """Evaluate every node whose inputs are all constant, weights behind DequantizeLinear included."""
     remaining = []
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
     for index, node in enumerate(model.graph.node):
         if all(not name or name in constants for name in node.input):
             feed = {name: constants[name] for name in node.input if name}
-            values = ReferenceEvaluator(node, opsets=opsets).run(None, feed)
+            # The reference implementation knows DequantizeLinear from opset 19 on; it means the same in older files.
+            version = max(_opset(model), 21) if node.op_type == "DequantizeLinear" else _opset(model)
+            values = ReferenceEvaluator(node, opsets={"": version}).run(None, feed)
             constants.update(zip(node.output, (np.asarray(value) for value in values), strict=False))
         else:
             remaining.append(_named(node, index))

@@ -119,7 +119,7 @@ class Twin:
         """Give the gradient of each image's cross-entropy with respect to its pixels.
 
         Args:
-            images: (N, H, W, 3) uint8 in the pipeline's channel order.
+            images: (N, H, W, 3) uint8 RGB.
             labels: (N,) integers in [0, classes).
 
         Returns:
@@ -131,7 +131,8 @@ class Twin:
         gradients = self.gradient_input(self.pipeline.tensor(images), labels).gradient
         if self.pipeline.layout == "nchw":
             gradients = gradients.transpose(0, 2, 3, 1)
-        return np.multiply(gradients, self._slopes, order="C")
+        gradients = np.multiply(gradients, self._slopes, order="C")
+        return gradients if self.pipeline.colour == "rgb" else np.ascontiguousarray(gradients[..., ::-1])
 
     def gradient_input(self, batch: Floats, labels: Labels) -> InputGradient:
         """Give scores and gradient for input as the model takes it, without the pipeline.

@@ -1,0 +1,337 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
+
+from robustmq_trt.core.errors import UnsupportedError
+from robustmq_trt.evaluate.twin.backward import GRADIENT, product_graph
+from robustmq_trt.evaluate.twin.rules import RULES
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny graph; T is the float type under test, `like` a smooth stand-in where the graph is a staircase."""
+
+    shape: str
+    body: str
+    constants: str = ""
+    like: str = ""
+    opset: int = 17
+
+
+IMAGE = "1,3,6,5"
+
+CASES: dict[str, list[Case]] = {
+    "Add": [
+        Case(IMAGE, "a = Relu(x) y = Add(a, x)"),
+        Case("2,3,4", "a = ReduceMean<axes=[0, 2]>(x) y = Add(x, a)"),
+        Case("2,3", "a = ReduceMean<axes=[0], keepdims=0>(x) y = Add(a, x)"),
+        Case("2,3,4", "y = Add(c, x)", "T[5,2,3,4] c"),
+    ],
+    "AveragePool": [
+        Case(IMAGE, "y = AveragePool<kernel_shape=[2, 2], strides=[2, 2]>(x)"),
+        Case(IMAGE, "y = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x)"),
+        Case(IMAGE, "y = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1>(x)"),
+        Case(IMAGE, "y = AveragePool<kernel_shape=[3, 2], strides=[2, 3], pads=[1, 0, 0, 1]>(x)"),
+    ],
+    "BatchNormalization": [
+        Case(IMAGE, "y = BatchNormalization(x, s, b, m, positive)", "T[3] s, T[3] b, T[3] m, T[3] positive")
+    ],
+    "Cast": [Case("2,3", "y = Cast<to=KIND>(x)")],
+    "Clip": [
+        Case("4,5", "y = Clip(x, c, c1)", "T c = {-0.5}, T c1 = {0.75}"),
+        Case("4,5", "y = Clip(x, c)", "T c = {-0.5}"),
+        Case("4,5", "y = Clip(x,, c)", "T c = {0.5}"),
+        Case("4,5", "y = Clip(x)"),
+    ],
+    "Concat": [Case("2,3,4", "a = Tanh(x) y = Concat<axis=1>(x, c, a, x)", "T[2,2,4] c")],
+    "Conv": [
+        Case(IMAGE, "y = Conv(x, w, b)", "T[4,3,3,3] w, T[4] b"),
+        Case(IMAGE, "y = Conv<pads=[1, 1, 1, 1]>(x, w)", "T[4,3,3,3] w"),
+        Case(IMAGE, "y = Conv<strides=[2, 2], pads=[1, 1, 1, 1]>(x, w)", "T[4,3,3,3] w"),
+        Case(IMAGE, "y = Conv<strides=[2, 2], pads=[0, 0, 1, 1]>(x, w)", "T[4,3,3,3] w"),
+        Case(IMAGE, "y = Conv<strides=[3, 2]>(x, w)", "T[2,3,1,1] w"),
+        Case("1,3,7,8", "y = Conv<strides=[4, 3], pads=[0, 2, 1, 0]>(x, w)", "T[2,3,2,3] w"),
+        Case("1,3,7,8", "y = Conv<dilations=[2, 3], pads=[2, 3, 1, 2]>(x, w)", "T[2,3,3,3] w"),
+        Case("1,2,7,8", "y = Conv<dilations=[2, 1], strides=[2, 2], pads=[1, 1, 1, 1]>(x, w)", "T[2,2,3,3] w"),
+        Case("2,4,5,5", "y = Conv<group=2, pads=[1, 1, 1, 1]>(x, w)", "T[6,2,3,3] w"),
+        Case("2,4,5,5", "y = Conv<group=4, pads=[1, 1, 1, 1]>(x, w)", "T[4,1,3,3] w"),
+        Case("2,4,5,5", "y = Conv<group=4, pads=[1, 1, 1, 1], strides=[2, 2]>(x, w)", "T[8,1,3,3] w"),
+        Case("1,2,4,3", "y = Conv<pads=[2, 3, 0, 1]>(x, w)", "T[2,2,2,2] w"),
+        Case(IMAGE, 'y = Conv<auto_pad="SAME_UPPER", strides=[2, 2], kernel_shape=[3, 3]>(x, w)', "T[2,3,3,3] w"),
+        Case(IMAGE, 'y = Conv<auto_pad="SAME_LOWER", strides=[2, 2], kernel_shape=[2, 2]>(x, w)', "T[2,3,2,2] w"),
+        Case(IMAGE, 'y = Conv<auto_pad="VALID", kernel_shape=[2, 2]>(x, w)', "T[2,3,2,2] w"),
+        Case("2,3,9", "y = Conv<strides=[2], pads=[1, 1]>(x, w)", "T[4,3,3] w"),
+    ],
+    "DequantizeLinear": [
+        Case(
+            "6,8",
+            "q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)",
+            "T s = {0.01}, int8 z = {20}",
+            "y = Clip(x, c, c1)",
+        )
+    ],
+    "Div": [
+        Case("2,3", "y = Div(x, positive)", "T[3] positive"),
+        Case("2,3", "y = Div(c, x)", "T[4,2,3] c"),
+        Case("2,3", "a = Sigmoid(x) y = Div(x, a)"),
+    ],
+    "Dropout": [Case("2,3", "y = Dropout(x)")],
+    "Flatten": [Case("2,3,2,2", "y = Flatten(x)"), Case("2,3,2,2", "y = Flatten<axis=0>(x)")],
+    "Gemm": [
+        Case("3,4", "y = Gemm<alpha=0.5, beta=2.0>(x, w, b)", "T[4,5] w, T[5] b"),
+        Case("3,4", "y = Gemm<transB=1>(x, w)", "T[5,4] w"),
+        Case("3,4", "y = Gemm<transA=1>(x, w)", "T[3,5] w"),
+        Case("3,4", "y = Gemm<transA=1, transB=1>(x, w)", "T[5,3] w"),
+        *(
+            Case("4,4", f"a = Tanh(x) y = Gemm<transA={left}, transB={right}, beta=0.5>(x, a, x)")
+            for left in (0, 1)
+            for right in (0, 1)
+        ),
+        Case("3,4", "a = ReduceMean<axes=[0]>(x) y = Gemm(x, w, a)", "T[4,4] w"),
+    ],
+    "GlobalAveragePool": [Case(IMAGE, "y = GlobalAveragePool(x)")],
+    "HardSigmoid": [Case("4,5", "y = HardSigmoid<alpha=0.4, beta=0.45>(x)"), Case("4,5", "y = HardSigmoid(x)")],
+    "HardSwish": [Case("4,5", "a = Mul(x, c) y = HardSwish(a)", "T c = {4.0}")],
+    "Identity": [Case("2,3", "y = Identity(x)")],
+    "LeakyRelu": [Case("4,5", "y = LeakyRelu<alpha=0.1>(x)"), Case("4,5", "y = LeakyRelu(x)")],
+    "MatMul": [
+        Case("3,4", "y = MatMul(x, w)", "T[4,5] w"),
+        Case("3,4", "y = MatMul(w, x)", "T[2,5,3] w"),
+        Case("2,3,4", "a = Transpose<perm=[0, 2, 1]>(x) y = MatMul(x, a)"),
+        Case("2,3,4", "y = MatMul(x, w)", "T[5,1,4,2] w"),
+    ],
+    "MaxPool": [
+        Case("2,1,6,5", "y = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(x)"),
+        Case("2,1,6,5", "y = MaxPool<kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]>(x)"),
+        Case("2,1,6,5", "y = MaxPool<kernel_shape=[2, 3]>(x)"),
+    ],
+    "Mul": [
+        Case("2,3", "y = Mul(x, x)"),
+        Case("2,3,2,2", "a = GlobalAveragePool(x) y = Mul(x, a)"),
+        Case("2,3", "y = Mul(c, x)", "T[4,1,3] c"),
+    ],
+    "Pad": [
+        Case("2,3,4", "y = Pad(x, p)", "int64[6] p = {0, 1, 2, 0, 0, 1}"),
+        Case("2,3,4", "y = Pad(x, p,, a)", "int64[2] p = {1, 0}, int64[1] a = {2}", opset=18),
+        Case("2,3,4", "y = Pad(x, p, c)", "int64[6] p = {0, 0, 0, 0, 0, 0}, T c = {1.5}"),
+    ],
+    "QuantizeLinear": [
+        Case(
+            "6,8",
+            "q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)",
+            "T s = {0.005}, uint8 z = {128}",
+            "y = Clip(x, c, c1)",
+        ),
+        Case("4,5", "q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", "T s = {0.1}", "y = Clip(x, c)"),
+    ],
+    "ReduceMean": [
+        Case("2,3,4", "y = ReduceMean<axes=[1, -1], keepdims=0>(x)"),
+        Case("2,3,4", "y = ReduceMean<axes=[2]>(x)"),
+        Case("2,3,4", "y = ReduceMean(x)"),
+        Case("2,3,4", "y = ReduceMean(x, a)", "int64[2] a = {0, 2}", opset=18),
+        Case("2,3,4", "y = ReduceMean<noop_with_empty_axes=1>(x)", opset=18),
+    ],
+    "Relu": [Case("4,5", "y = Relu(x)")],
+    "Reshape": [
+        Case("2,3,4", "y = Reshape(x, s)", "int64[2] s = {0, -1}"),
+        Case("2,3,4", "y = Reshape(x, s)", "int64[4] s = {3, 2, 2, 2}"),
+    ],
+    "Sigmoid": [Case("4,5", "y = Sigmoid(x)")],
+    "Slice": [
+        Case("2,3,8", "y = Slice(x, s, e, a)", "int64[1] s = {1}, int64[1] e = {-2}, int64[1] a = {2}"),
+        Case(
+            "2,3,8",
+            "y = Slice(x, s, e, a, t)",
+            "int64[2] s = {0, 1}, int64[2] e = {9223372036854775807, 8}, int64[2] a = {1, -1}, int64[2] t = {2, 3}",
+        ),
+        Case(
+            "2,3,8",
+            "y = Slice(x, s, e, a, t)",
+            "int64[1] s = {-1}, int64[1] e = {-9223372036854775807}, int64[1] a = {2}, int64[1] t = {-2}",
+        ),
+        Case("2,3,8", "y = Slice(x, s, e)", "int64[2] s = {0, 1}, int64[2] e = {2, 3}"),
+    ],
+    "Softmax": [
+        Case("2,3,4", "y = Softmax<axis=1>(x)"),
+        Case("4,5", "y = Softmax(x)"),
+    ],
+    "Squeeze": [Case("2,1,3,1", "y = Squeeze(x, a)", "int64[2] a = {1, 3}"), Case("2,1,3", "y = Squeeze(x)")],
+    "Sub": [Case("2,3", "y = Sub(x, c)", "T[3] c"), Case("2,3", "a = Tanh(x) y = Sub(c, a)", "T[4,2,3] c")],
+    "Tanh": [Case("4,5", "y = Tanh(x)")],
+    "Transpose": [Case("2,3,4", "y = Transpose<perm=[2, 0, 1]>(x)"), Case("2,3,4", "y = Transpose(x)")],
+    "Unsqueeze": [Case("2,3", "y = Unsqueeze(x, a)", "int64[2] a = {0, -1}")],
+}
+
+ALL = [
+    pytest.param(name, case, id=f"{name}-{number}")
+    for name, cases in CASES.items()
+    for number, case in enumerate(cases)
+]
+
+
+def build(case: Case, kind: str, *, body: str = "", constants: str = "") -> onnx.ModelProto:
+    """Parse a case for one float type and fill constants that have no value."""
+    declared = (constants or case.constants).replace("T", kind)
+    text = f"""<ir_version: 8, opset_import: ["" : {case.opset}]>
+        case ({kind}[{case.shape}] x) => ({kind}[] y) {f"<{declared}>" if declared else ""} {{ {body or case.body} }}"""
+    number = {"float": "1", "double": "11"}[kind]
+    model = parser.parse_model(text.replace("KIND", number))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    rng = np.random.default_rng(7)
+    for value in model.graph.value_info:
+        tensor = value.type.tensor_type
+        filled = rng.normal(size=[dim.dim_value for dim in tensor.shape.dim])
+        filled = np.abs(filled) + 0.5 if value.name == "positive" else filled
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        model.graph.initializer.append(numpy_helper.from_array(filled.astype(dtype), value.name))
+    del model.graph.value_info[:]
+    return model
+
+
+def finite_differences(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
+    gradient = np.empty_like(x)
+    for index in np.ndindex(*x.shape):
+        shift = np.zeros_like(x)
+        shift[index] = 1e-6
+        gradient[index] = (function(x + shift) - function(x - shift)) / 2e-6
+    return gradient
+
+
+def forward_of(case: Case, name: str) -> ReferenceEvaluator:
+    """The function to differentiate numerically: the graph itself, or the clipping that straight-through keeps."""
+    if not case.like:
+        return ReferenceEvaluator(build(case, "double"))
+    model = build(case, "float")
+    scale, *zero_point = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+    zero = int(zero_point[0]) if zero_point else 0
+    low, high = (-128, 127) if zero_point and zero_point[0].dtype == np.int8 else (0, 255)
+    bounds = [(low - 0.5 - zero) * float(scale), (high + 0.5 - zero) * float(scale)]
+    constants = f"double c = {{{bounds[0]}}}, double c1 = {{{bounds[1]}}}"
+    return ReferenceEvaluator(build(case, "double", body=case.like, constants=constants))
+
+
+def kind_of(case: Case) -> str:
+    """ONNX has no quantizers for double, and onnx 1.23's reference no grouped ConvTranspose of several filters."""
+    return "float" if case.like or "8,1,3,3" in case.constants else "double"
+
+
+def run_session(graph: onnx.ModelProto, x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run([GRADIENT], {"x": x, "cotangent": cotangent})[0]
+
+
+def gradient_of(model: onnx.ModelProto, x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    """Run the backward graph by ONNX's reference in double, else by ONNX Runtime.
+
+    The reference names wrong winners for MaxPool windows that are not square (onnx 1.23).
+    """
+    graph = product_graph(model)
+    dtype = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    x, cotangent = x.astype(dtype), cotangent.astype(dtype)
+    if dtype == np.float32 or any(node.op_type == "MaxPool" for node in model.graph.node):
+        return run_session(graph, x, cotangent)
+    return ReferenceEvaluator(graph).run([GRADIENT], {"x": x, "cotangent": cotangent})[0]
+
+
+def inputs(case: Case, forward: ReferenceEvaluator) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=[int(size) for size in case.shape.split(",")])
+    return x, rng.normal(size=np.shape(forward.run(None, {"x": x})[0]))
+
+
+def test_every_rule_has_a_case_and_every_case_a_rule() -> None:
+    assert CASES.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize(("name", "case"), ALL)
+def test_the_gradient_is_the_limit_of_finite_differences(name: str, case: Case) -> None:
+    forward = forward_of(case, name)
+    x, cotangent = inputs(case, forward)
+    model = build(case, kind_of(case))
+    assert name in {node.op_type for node in model.graph.node}
+
+    gradient = gradient_of(model, x, cotangent)
+
+    expected = finite_differences(lambda point: float(np.sum(cotangent * forward.run(None, {"x": point})[0])), x)
+    tolerance = 1e-6 if kind_of(case) == "double" else 1e-5
+    np.testing.assert_allclose(gradient, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "case"), ALL)
+def test_onnx_runtime_gives_the_reference_gradient(name: str, case: Case) -> None:
+    x, cotangent = inputs(case, forward_of(case, name))
+    expected = gradient_of(build(case, kind_of(case)), x, cotangent)
+
+    gradient = run_session(product_graph(build(case, "float")), x.astype(np.float32), cotangent.astype(np.float32))
+
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_max_pool_sends_a_tie_to_the_first_winner_only() -> None:
+    model = build(Case("1,1,2,2", "y = MaxPool<kernel_shape=[2, 2]>(x)"), "float")
+
+    gradient = gradient_of(model, np.ones((1, 1, 2, 2)), np.full((1, 1, 1, 1), 3))
+
+    np.testing.assert_array_equal(gradient, [[[[3, 0], [0, 0]]]])
+
+
+@pytest.mark.parametrize("body", ["y = Relu(x)", "y = Clip(x, c, c1)", "y = HardSigmoid<alpha=1.0, beta=0.0>(x)"])
+def test_the_gradient_at_a_kink_is_zero(body: str) -> None:
+    model = build(Case("3", body, "float c = {0}, float c1 = {1}" if "Clip" in body else ""), "float")
+    twin = ReferenceEvaluator(product_graph(model))
+
+    gradient = twin.run([GRADIENT], {"x": np.float32([0, 0.5, 0]), "cotangent": np.ones(3, np.float32)})[0]
+
+    np.testing.assert_array_equal(gradient, [0, 1, 0])
+
+
+def test_without_straight_through_rounding_has_the_literal_gradient_zero() -> None:
+    case = CASES["QuantizeLinear"][0]
+    x, cotangent = inputs(case, forward_of(case, ""))
+    twin = product_graph(build(case, "float"), straight_through=False)
+
+    gradient = run_session(twin, x.astype(np.float32), cotangent.astype(np.float32))
+
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize(
+    ("body", "constants", "part"),
+    [
+        ("y = Elu(x)", "", "'Elu'"),
+        ("y = Conv(x, x)", "", "weights depend on the images"),
+        ('y = Pad<mode="reflect">(x, p)', "int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1}", "only constant padding"),
+        ("y = Pad(x, p)", "int64[8] p = {0, 0, -1, 0, 0, 0, 0, 0}", "negative padding"),
+        ("a = ReduceMean(x) y = Clip(x, a)", "", "bounds depend"),
+        ("a = Cast<to=10>(x) y = Cast<to=1>(a)", "", "changes the type"),
+        ("a = Shape(x) y = Cast<to=1>(a)", "", "does not depend smoothly"),
+        (
+            "y = AveragePool<kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1, count_include_pad=1>(x)",
+            "",
+            "counted differently",
+        ),
+    ],
+)
+def test_what_has_no_gradient_is_refused_by_name(body: str, constants: str, part: str) -> None:
+    model = build(Case(IMAGE, body, constants), "float")
+
+    with pytest.raises(UnsupportedError, match=part):
+        product_graph(model)
+
+
+def test_an_unknown_operator_is_refused_with_its_node_and_the_known_ones() -> None:
+    model = build(Case("2,3", "y = Elu(x)"), "float")
+    model.graph.node[0].name = "head/activation"
+
+    with pytest.raises(UnsupportedError, match=r"'head/activation' \(operator 'Elu'\).*Add, AveragePool") as caught:
+        product_graph(model)
+
+    assert caught.value.exit_code == 2
