@@ -24,7 +24,7 @@ def ramp(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     """Return an (H, W) linear gradient in [0, 1] of random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.linspace(-0.5, 0.5, size[0])[:, None], np.linspace(-0.5, 0.5, size[1])[None]
-    return np.clip(0.5 + 0.8 * (np.cos(angle) * x + np.sin(angle) * y), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 + 0.8 * (np.cos(angle) * x + np.sin(angle) * y), 0, 1), dtype=np.float32)
 
 
 def mixed(first: Floats, second: Floats, weight: Floats) -> Floats:
@@ -38,8 +38,8 @@ def landscape(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     rows = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]
     sky = mixed(tint(rng, 0.45, 0.7, dull=0.4), hsv(rng.uniform(0, 1), 0.2, 0.9), np.broadcast_to(rows, size))
     low = mixed(tint(rng, 0.05, 0.45, dull=0.3), tint(rng, 0.05, 0.45, dull=0.5), np.broadcast_to(rows, size))
-    below = np.clip((rows - horizon) * size[0] / 3, 0, 1).astype(np.float32)
-    return sky + (low - sky) * below[..., None]
+    below = np.clip((rows - horizon) * size[0] / 2, 0, 1).astype(np.float32)
+    return np.asarray(sky + (low - sky) * below[..., None], dtype=np.float32)
 
 
 def fabric(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
@@ -57,7 +57,7 @@ def fabric(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 def stone(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     """Return a mottled surface of two colours."""
-    layers = [noise(rng, size, cell=cell) * weight for cell, weight in ((48, 0.5), (20, 0.35), (8, 0.25))]
+    layers = [noise(rng, size, cell=cell) * weight for cell, weight in ((24, 0.5), (10, 0.35), (4, 0.25))]
     return mixed(tint(rng, dull=0.3), tint(rng, dull=0.3), np.clip(0.5 + np.sum(layers, axis=0), 0, 1))
 
 
@@ -69,15 +69,16 @@ def bokeh(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
         centre = (int(rng.integers(size[1])), int(rng.integers(size[0])))
         color = [float(c) for c in tint(rng) * np.float32(rng.uniform(0.3, 0.7))]
         cv2.circle(glow, centre, int(rng.uniform(0.04, 0.14) * min(size)), color, -1, cv2.LINE_AA)
-    return canvas * (1 - 0.5 * glow) + cv2.GaussianBlur(glow, (0, 0), 2.0) * np.float32(0.6)
+    lit = cv2.GaussianBlur(glow, (0, 0), 1.5) * np.float32(0.6)
+    return np.asarray(canvas * (1 - 0.5 * glow) + lit, dtype=np.float32)
 
 
 def background(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     """Return a random (H, W, 3) float32 background with uneven light and fine grain."""
     kinds = (landscape, landscape, fabric, stone, bokeh)
     canvas = kinds[int(rng.integers(len(kinds)))](rng, size)
-    uneven = 1 + 0.12 * noise(rng, size, cell=64) + np.float32(rng.uniform(0, 0.07)) * noise(rng, size, cell=4)
-    falloff = 1 - np.float32(rng.uniform(0, 0.45)) * ramp(rng, size)
+    uneven = 1 + 0.06 * noise(rng, size, cell=32) + np.float32(rng.uniform(0, 0.05)) * noise(rng, size, cell=1)
+    falloff = 1 - np.float32(rng.uniform(0, 0.4)) * ramp(rng, size)
     return np.asarray(np.clip(canvas * (uneven * falloff)[..., None], 0.02, 1.1), dtype=np.float32)
 
 
@@ -124,6 +125,6 @@ def clutter(canvas: Floats, rng: np.random.Generator, light: Light, *, count: in
 def occluders(canvas: Floats, rng: np.random.Generator, light: Light, pose: Pose) -> None:
     """Paint up to three distractors over parts of the posed thing, in place."""
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.25, 0.35, 0.25, 0.15]))):
-        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 1.0)
+        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 1.0)
         centre = pose.offset + pose.scale * distance * np.array([np.cos(angle), np.sin(angle)])
-        paint(canvas, [scrap(rng)], loose_pose(rng, centre, pose.scale * rng.uniform(0.2, 0.5)), light)
+        paint(canvas, [scrap(rng)], loose_pose(rng, centre, pose.scale * rng.uniform(0.2, 0.48)), light)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from shapes import Points
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Size: TypeAlias = tuple[int, ...]
 Kind: TypeAlias = Literal["stripes", "dots", "checks", "grain"]
 
 SUBPIXEL_BITS = 4
@@ -63,7 +64,7 @@ def hsv(hue: float, saturation: float, value: float) -> Floats:
 
 def tint(rng: np.random.Generator, low: float = 0.0, high: float = 1.0, *, dull: float = 0.0) -> Floats:
     """Return a random colour with its hue in [low, high]; ``dull`` in [0, 1] takes saturation away."""
-    return hsv(rng.uniform(low, high), rng.uniform(0.45, 0.95) * (1 - dull), rng.uniform(0.35, 0.98))
+    return hsv(rng.uniform(low, high), rng.uniform(0.45, 0.95) * (1 - dull), rng.uniform(0.42, 1.0))
 
 
 def random_texture(rng: np.random.Generator, *, kinds: Sequence[Kind] = ("stripes", "dots", "checks")) -> Texture:
@@ -73,18 +74,20 @@ def random_texture(rng: np.random.Generator, *, kinds: Sequence[Kind] = ("stripe
     return Texture(kind=kind, color=tint(rng), cycles=cycles, turns=turns, share=share)
 
 
-def coverage(outlines: Sequence[Points], pose: Pose, shape: tuple[int, ...], *, pad: int) -> tuple[Floats, slice, slice]:
-    """Return the antialiased mask of the outlines within their padded bounding window, and the window's slices."""
-    corners = [outline @ pose.matrix.T + pose.offset for outline in outlines]
-    every = np.concatenate(corners)
-    limit = np.array([shape[1], shape[0]])
-    low = np.clip(np.floor(every.min(axis=0)).astype(int) - pad, 0, limit)
-    high = np.clip(np.ceil(every.max(axis=0)).astype(int) + pad, low, limit)
+def coverage(groups: Sequence[Sequence[Points]], pose: Pose, size: Size, *, pad: int) -> tuple[Floats, slice, slice]:
+    """Return the antialiased union of even-odd filled groups of outlines within their padded window, and the window."""
+    every = np.concatenate([outline for group in groups for outline in group]) @ pose.matrix.T + pose.offset
+    low, high = every.min(axis=0), every.max(axis=0)
+    limit = np.array([size[1], size[0]])
+    low = np.clip(np.floor(low).astype(int) - pad, 0, limit)
+    high = np.clip(np.ceil(high).astype(int) + pad, low, limit)
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), dtype=np.uint8)
-    if mask.size:
-        fixed = [np.rint((corner - low) * 2**SUBPIXEL_BITS).astype(np.int32) for corner in corners]
-        cv2.fillPoly(mask, fixed, (255,), lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
-    return np.float32(mask) / np.float32(255), slice(low[1], high[1]), slice(low[0], high[0])
+    fixed, start = np.rint((every - low) * 2**SUBPIXEL_BITS).astype(np.int32), 0
+    for group in groups if mask.size else ():
+        stops = start + np.cumsum([len(outline) for outline in group])
+        pieces, start = np.split(fixed[start : stops[-1]], stops[:-1] - start), stops[-1]
+        cv2.fillPoly(mask, pieces, (255,), lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
+    return mask * np.float32(1 / 255), slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def blurred(image: Floats, sigma: float) -> Floats:
@@ -126,7 +129,7 @@ def pattern(texture: Texture, pose: Pose, rows: slice, columns: slice) -> Floats
 def paint_part(canvas: Floats, part: Part, pose: Pose, light: Light) -> None:
     """Paint one part over the canvas (H, W, 3) float32, in place."""
     width_px = part.relief * pose.scale
-    mask, rows, columns = coverage(part.outlines, pose, canvas.shape, pad=int(width_px) + 2)
+    mask, rows, columns = coverage([part.outlines], pose, canvas.shape[:2], pad=int(width_px) + 2)
     if not mask.size:
         return
     color = np.broadcast_to(part.color, (*mask.shape, 3))
@@ -139,18 +142,12 @@ def paint_part(canvas: Floats, part: Part, pose: Pose, light: Light) -> None:
 
 def paint_shadow(canvas: Floats, parts: Sequence[Part], pose: Pose, light: Light) -> None:
     """Darken the canvas where the parts cast a soft shadow away from the light, in place."""
-    pad = int(0.6 * pose.scale) + 3
-    outlines = [part.outlines[0] for part in parts]
     throw = np.array([-light.x, -light.y]) * light.shadow * pose.scale
     moved = Pose(matrix=pose.matrix, offset=pose.offset + throw, scale=pose.scale)
-    masks = np.zeros(canvas.shape[:2], dtype=np.float32)
-    for outline in outlines:
-        mask, rows, columns = coverage([outline], moved, canvas.shape, pad=0)
-        np.maximum(masks[rows, columns], mask, out=masks[rows, columns])
-    _, rows, columns = coverage(outlines, moved, canvas.shape, pad=pad)
-    if masks[rows, columns].size:
-        soft = blurred(masks[rows, columns], 0.08 * pose.scale + 1)
-        canvas[rows, columns] *= 1 - np.float32(0.55) * soft[..., None]
+    sigma = 0.08 * pose.scale + 1
+    mask, rows, columns = coverage([part.outlines for part in parts], moved, canvas.shape[:2], pad=int(2.5 * sigma))
+    if mask.size:
+        canvas[rows, columns] *= (1 - np.float32(0.55) * blurred(mask, sigma))[..., None]
 
 
 def paint(canvas: Floats, parts: Sequence[Part], pose: Pose, light: Light) -> None:

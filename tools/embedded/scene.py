@@ -13,7 +13,6 @@ Split: TypeAlias = Literal["train", "calib", "eval", "heldout"]
 
 CLASSES: tuple[str, ...] = tuple(thing.__name__ for thing in THINGS)
 SPLITS: tuple[Split, ...] = ("train", "calib", "eval", "heldout")
-SUPERSAMPLING = 2
 FREE_TURNS = {"key": 0.5, "fish": 0.12}
 """Largest rotation in turns, to either side, of the things that do not stand upright."""
 
@@ -26,7 +25,7 @@ def stream(split: Split, label: int, index: int) -> np.random.Generator:
 def random_pose(rng: np.random.Generator, size: tuple[int, int], *, max_turns: float) -> Pose:
     """Return a random rotation, scale, stretch, shear, mirroring and place near the canvas centre."""
     height, width = size
-    scale = rng.uniform(0.2, 0.42) * min(size)
+    scale = rng.uniform(0.23, 0.42) * min(size)
     angle = 2 * np.pi * rng.uniform(-max_turns, max_turns)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch, shear = np.exp(rng.uniform(-0.18, 0.18)), rng.uniform(-0.2, 0.2)
@@ -37,18 +36,15 @@ def random_pose(rng: np.random.Generator, size: tuple[int, int], *, max_turns: f
 
 
 def develop(canvas: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Return the photograph of a canvas: exposure, white balance, lens blur, size reduction, sensor noise."""
-    height, width = canvas.shape[:2]
-    image = cv2.GaussianBlur(canvas, (0, 0), SUPERSAMPLING * rng.choice([0.3, rng.uniform(0.3, 1.5)]))
-    size = (width // SUPERSAMPLING, height // SUPERSAMPLING)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    """Return the photograph of a canvas: exposure, white balance, lens blur, sensor noise."""
+    image = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.choice([0.4, rng.uniform(0.4, 1.5)])), dtype=np.float32)
     image *= rng.uniform(0.92, 1.08, size=3).astype(np.float32)
     grey = image.mean(axis=2, keepdims=True)
     image = grey + (image - grey) * np.float32(rng.uniform(0.55, 1.15))
-    image = np.clip(image, 0, 1) ** np.float32(np.exp(rng.uniform(-0.3, 0.3)))
+    image = cv2.pow(np.clip(image, 0, 1), np.exp(rng.uniform(-0.4, 0.2)))
     image = (image - 0.5) * np.float32(rng.uniform(0.65, 1.1)) + np.float32(0.5 + rng.uniform(-0.08, 0.08))
     image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.0, 0.04))
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255), dtype=np.uint8)
 
 
 def random_size(rng: np.random.Generator) -> tuple[int, int]:
@@ -68,8 +64,7 @@ def render(label: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8 RGB, short side 80 to 160 pixels.
     """
-    height, width = random_size(rng)
-    size = (height * SUPERSAMPLING, width * SUPERSAMPLING)
+    size = random_size(rng)
     light, thing = random_light(rng), THINGS[label]
     canvas = background(rng, size)
     clutter(canvas, rng, light, count=int(rng.integers(2, 9)))

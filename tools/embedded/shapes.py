@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 Points: TypeAlias = npt.NDArray[np.float64]
 
+FRACTIONS = np.linspace(0, 1, 33)
+
 
 def polygon(*corners: tuple[float, float]) -> Points:
     """Return the corners as a (K, 2) float64 outline."""
@@ -21,8 +23,10 @@ def box(x0: float, y0: float, x1: float, y1: float) -> Points:
 
 def ellipse(x: float, y: float, rx: float, ry: float, *, start: float = 0.0, stop: float = 1.0) -> Points:
     """Return an ellipse, or the sector of it from ``start`` to ``stop`` (turns, clockwise from the right)."""
-    angles = 2 * np.pi * np.linspace(start, stop, 33)
-    return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
+    angles = 2 * np.pi * (start + (stop - start) * FRACTIONS)
+    outline = np.empty((len(angles), 2))
+    outline[:, 0], outline[:, 1] = x + rx * np.cos(angles), y + ry * np.sin(angles)
+    return outline
 
 
 def rounded_box(x0: float, y0: float, x1: float, y1: float, *, radius: float) -> Points:
@@ -68,11 +72,11 @@ def spline(knots: Sequence[tuple[float, float]], *, samples: int = 6) -> Points:
     t = np.linspace(0, 1, samples, endpoint=False)[None, :, None]
     a, b, c, d = (p[:, None, :] for p in (p0, p1, p2, p3))
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    return curve.reshape(-1, 2)
+    return np.asarray(curve.reshape(-1, 2), dtype=np.float64)
 
 
 def turned(outline: Points, turns: float, *, about: tuple[float, float] = (0.0, 0.0)) -> Points:
     """Return the outline rotated clockwise by ``turns`` full turns."""
     angle, centre = 2 * np.pi * turns, np.array(about)
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return (outline - centre) @ matrix + centre
+    return np.asarray((outline - centre) @ matrix + centre)

@@ -10,9 +10,7 @@ from shapes import Points, blob, box, ellipse, polygon, ring, rod, rounded_box, 
 Thing: TypeAlias = Callable[[np.random.Generator], list[Part]]
 
 
-def _part(
-    color: Floats, *outlines: Points, relief: float = 0.12, texture: Texture | None = None
-) -> Part:
+def _part(color: Floats, *outlines: Points, relief: float = 0.12, texture: Texture | None = None) -> Part:
     return Part(outlines=outlines, color=color, relief=relief, texture=texture)
 
 
@@ -46,7 +44,9 @@ def boat(rng: np.random.Generator) -> list[Part]:
         mast, top = rng.uniform(-0.15, 0.15), rng.uniform(-1.0, -0.8)
         sail, texture = tint(rng, dull=rng.uniform(0.2, 1.0)), _maybe(rng, 0.35)
         parts.insert(0, _part(hsv(0.08, 0.5, 0.35), rod((mast, 0.45), (mast, top), 0.06), relief=0.03))
-        main = polygon((mast + 0.05, top), (mast + 0.3, -0.3), (mast + rng.uniform(0.5, 0.75), 0.28), (mast + 0.05, 0.28))
+        main = polygon(
+            (mast + 0.05, top), (mast + 0.3, -0.3), (mast + rng.uniform(0.5, 0.75), 0.28), (mast + 0.05, 0.28)
+        )
         parts.append(_part(sail, main, relief=0.2, texture=texture))
         if rng.random() < 0.7:
             jib = polygon((mast - 0.05, top + 0.15), (mast - 0.05, 0.28), (mast - rng.uniform(0.45, 0.7), 0.28))
@@ -84,10 +84,13 @@ def fish(rng: np.random.Generator) -> list[Part]:
     tall, color, fin = rng.uniform(0.3, 0.52), tint(rng), tint(rng)
     fork = rng.uniform(0.55, 0.8)
     tail = polygon((-0.5, 0.0), (-1.0, -rng.uniform(0.35, 0.5)), (-fork - 0.1, 0.0), (-1.0, rng.uniform(0.35, 0.5)))
-    back = spline([(0.3, -tall * 0.8), (-0.05, -tall - rng.uniform(0.15, 0.35)), (-0.4, -tall * 0.5), (0.0, -tall * 0.4)])
+    back = spline(
+        [(0.3, -tall * 0.8), (-0.05, -tall - rng.uniform(0.15, 0.35)), (-0.4, -tall * 0.5), (0.0, -tall * 0.4)]
+    )
     belly = spline([(0.2, tall * 0.7), (-0.1, tall + rng.uniform(0.1, 0.25)), (-0.3, tall * 0.5)])
-    body = spline([(0.98, 0.02), (0.6, -tall * 0.75), (0.1, -tall), (-0.4, -tall * 0.5), (-0.68, 0.0)]
-                  + [(-0.4, tall * 0.5), (0.1, tall), (0.6, tall * 0.75)])
+    above = [(-0.4, -tall * 0.5), (0.1, -tall), (0.6, -tall * 0.75)]
+    below = [(0.6, tall * 0.75), (0.1, tall), (-0.4, tall * 0.5)]
+    body = spline([(0.98, 0.02), *reversed(above), (-0.68, 0.0), *reversed(below)])
     parts = [_part(fin, outline, relief=0.1) for outline in (tail, back, belly)]
     parts.append(_part(color, body, relief=0.22, texture=_maybe(rng, 0.6)))
     parts.append(_part(fin, polygon((0.25, 0.02), (-0.12, -0.1), (-0.08, 0.22)), relief=0.05))
@@ -176,7 +179,9 @@ def mushroom(rng: np.random.Generator) -> list[Part]:
     thin, foot = rng.uniform(0.16, 0.26), rng.uniform(0.24, 0.36)
     stem = spline([(-thin, 0.0), (thin, 0.0), (thin, 0.5), (foot, 0.85), (0.0, 0.98), (-foot, 0.85), (-thin, 0.5)])
     pale = hsv(rng.uniform(0.08, 0.15), rng.uniform(0.05, 0.35), rng.uniform(0.65, 0.98))
-    dome = spline([(-wide, rim), (-wide * 0.8, top * 0.55), (0.0, top), (wide * 0.8, top * 0.55), (wide, rim), (0.0, rim + 0.14)])
+    dome = spline(
+        [(-wide, rim), (-wide * 0.8, top * 0.55), (0.0, top), (wide * 0.8, top * 0.55), (wide, rim), (0.0, rim + 0.14)]
+    )
     cap = tint(rng, -0.05, 0.12) if rng.random() < 0.6 else tint(rng)
     parts = [_part(pale, stem, relief=0.14), _part(cap, dome, relief=0.22)]
     for _ in range(int(rng.integers(0, 7))):
@@ -196,7 +201,9 @@ def tree(rng: np.random.Generator) -> list[Part]:
     leaves = Texture(kind="grain", color=hsv(hue, 0.8, 0.2), cycles=1.0, share=0.45)
     if rng.random() < 0.45:
         tiers = int(rng.integers(2, 5))
-        for y, wide in zip(np.linspace(0.55, -0.45, tiers), np.linspace(rng.uniform(0.6, 0.85), 0.38, tiers), strict=True):
+        for y, wide in zip(
+            np.linspace(0.55, -0.45, tiers), np.linspace(rng.uniform(0.6, 0.85), 0.38, tiers), strict=True
+        ):
             tier = polygon((-wide, y), (0.0, y - 0.6), (wide, y), (0.0, y + 0.07))
             parts.append(_part(hsv(hue, 0.7, value), tier, relief=0.12, texture=leaves))
         return parts
