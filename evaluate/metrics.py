@@ -36,12 +36,14 @@ class Study:
         engines: Names of the targets; the first is the reference of every paired test.
         conditions: The run's conditions.
         seed: Seed of the run; it also seeds the bootstrap.
+        classes: Number of classes the engines tell apart.
     """
 
     results: Results
     engines: Sequence[str]
     conditions: Sequence[Condition]
     seed: int
+    classes: int
 
     def cell(self, engine: str, condition: str) -> Cell | None:
         """Give a cell, or None where nothing was measured."""
@@ -81,6 +83,8 @@ def _plain_records(study: Study, engine: str, condition: Condition) -> list[Reco
     cell = study.results.cells[engine, condition.label]
     share = wilson(int(cell.correct[cell.valid].sum()), int(cell.valid.sum()))
     found = [_record(study, engine, condition.label, "accuracy", share, identity=cell.identity)]
+    if condition == CLEAN and share.low <= 1 / study.classes:
+        found[0] = replace(found[0], flags=("near-chance",))
     reference = study.cell(study.engines[0], condition.label)
     if engine == study.engines[0] or reference is None:
         return found
@@ -267,7 +271,7 @@ def _with_flags(study: Study, found: Sequence[Record]) -> list[Record]:
     flagged = []
     for record in found:
         flags = by_engine[record.engine] if record.condition in attacks else ()
-        flagged.append(replace(record, flags=(*flags, *masked.get((record.engine, record.condition), ()))))
+        flagged.append(replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, record.condition), ()))))
     return flagged
 
 

@@ -62,6 +62,7 @@ def save_plan(store: Store, run: Run) -> None:
             ],
             "seed": run.plan.seed,
             "images": len(run.dataset),
+            "classes": run.targets[0].engine.spec.classes,
             "keys": run.keys(),
         },
     )
@@ -86,7 +87,7 @@ def load_study(store: Store) -> Study:
         for c in plan["conditions"]
     ]
     results = Results.collect(store.tasks(plan["keys"]), images=plan["images"])
-    return Study(results=results, engines=plan["engines"], conditions=conditions, seed=plan["seed"])
+    return Study(results=results, engines=plan["engines"], conditions=conditions, seed=plan["seed"], classes=plan["classes"])
 
 
 def totals(study: Study) -> Totals:

@@ -34,7 +34,7 @@ def cell(correct: str, **columns: object) -> Cell:
 
 def study(cells: Mapping[tuple[str, str], Cell], *conditions: Condition) -> Study:
     engines = list(dict.fromkeys(engine for engine, _ in cells))
-    return Study(results=Results(cells=cells, missing={}), engines=engines, conditions=[CLEAN, *conditions], seed=0)
+    return Study(results=Results(cells=cells, missing={}), engines=engines, conditions=[CLEAN, *conditions], seed=0, classes=10)
 
 
 def find(found: list[Record], engine: str, condition: str, metric: str) -> Record:
@@ -220,3 +220,9 @@ def test_a_single_engine_and_missing_cells_give_the_records_that_exist():
     found = records(study({("float", "clean"): cell("11")}, NOISE, SQUARE))
 
     assert [(r.condition, r.metric) for r in found] == [("clean", "accuracy")]
+
+
+def test_an_engine_that_guesses_is_flagged():
+    found = records(study({("float", "clean"): cell("10" + "0" * 18)}))
+
+    assert find(found, "float", "clean", "accuracy").flags == ("near-chance",)

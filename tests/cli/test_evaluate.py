@@ -1,0 +1,189 @@
+"""`evaluate`: records with everything that identifies them, a report, and refusals in sentences."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustmq_trt import assets
+
+FEW = ("--latency", "0", "--threads", "1")
+MILD = ("--json", *FEW, "--corruption", "jpeg:1")
+
+
+@pytest.fixture
+def pair(engines):
+    return engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx"
+
+
+def evaluated(command, pair, folder, *options):
+    code, out, err = command(
+        "evaluate", *pair, "--data", assets.images_dir("eval"), "-o", folder, "--json", *FEW, *options
+    )
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_records_carry_interval_n_seed_flags_and_comparison(command, pair, tmp_path):
+    result = evaluated(command, pair, tmp_path, "--images", "40", "--corruption", "jpeg:3", "--attack", "mifgsm:eps=2")
+
+    assert {"engine", "condition", "metric", "value", "low", "high", "n", "seed", "flags"} <= set(result["records"][0])
+    conditions = {record["condition"] for record in result["records"]}
+    assert conditions >= {"clean", "jpeg:3", "mifgsm:eps=2,steps=10"}
+    int8 = [r for r in result["records"] if r["engine"] == "embedded.w8a8" and r["metric"] == "accuracy"]
+    assert all(r["comparison"]["reference"] == "embedded.fp32" for r in int8)
+    assert all(r["low"] <= r["value"] <= r["high"] and r["n"] == 40 for r in int8)
+
+
+def test_the_report_and_its_data_lie_in_the_run_folder(command, pair, tmp_path):
+    result = evaluated(command, pair, tmp_path, "--images", "8", "--shift", "opencv-nearest")
+
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert json.loads((tmp_path / "report.json").read_text())["format"] == "robustmq-report/1"
+    assert result["totals"] == {"cells": 4, "measured": 4, "skipped": 0, "failed": 0, "reasons": []}
+
+
+def test_report_and_diff_need_the_run_folder_only(command, refused, pair, tmp_path):
+    evaluated(command, pair, tmp_path, "--images", "8", "--corruption", "gaussian_noise:5")
+    (tmp_path / "report.html").unlink()
+
+    assert command("report", tmp_path)[0] == 0
+    assert (tmp_path / "report.html").exists()
+    code, out, _ = command("diff", tmp_path, "--json")
+    assert code == 0
+    assert [entry["n"] for entry in json.loads(out)["conditions"]] == [8, 8]
+    refused("diff", tmp_path, "embedded.fp32", "other")
+    refused("report", tmp_path / "nothing")
+
+
+def test_calibration_images_are_left_out(command, pair, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(assets.images_dir("calib"), both)
+    calibrated = json.loads(pair[1].with_name("embedded.w8a8.calibration.json").read_text())
+    count = sum(1 for path in both.rglob("*.jpg"))
+
+    code, out, err = command(
+        "evaluate", *pair, "--data", both, "-o", tmp_path / "run", "--json", *FEW, "--corruption", "jpeg:1"
+    )
+
+    assert code == 0
+    assert f"{len(calibrated)} images were used for calibration" in err
+    assert {record["n"] for record in json.loads(out)["records"]} == {count - len(calibrated)}
+
+
+def test_an_undecodable_image_is_counted_with_its_reason(command, pair, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(assets.images_dir("eval"), data)
+    victim = next(data.rglob("*.jpg"))
+    victim.write_bytes(victim.read_bytes()[:300])
+
+    code, out, _ = command(
+        "evaluate", *pair, "--data", data, "-o", tmp_path / "run", "--json", *FEW, "--corruption", "jpeg:1"
+    )
+
+    assert code == 0
+    assert {r["n"] for r in json.loads(out)["records"] if r["metric"] == "accuracy"} == {199}
+    failures = json.loads((tmp_path / "run" / "report.json").read_text())["dataset"]["failures"]
+    assert [failure["name"] for failure in failures] == [victim.relative_to(data).as_posix()]
+    assert failures[0]["reason"]
+
+
+def test_a_transfer_attack_without_a_float_model_is_a_skipped_cell(command, pair, tmp_path):
+    code, out, _ = command(
+        *("evaluate", pair[1], "--data", assets.images_dir("eval"), "--images", "8", "-o", tmp_path, "--json", *FEW),
+        *("--attack", "mifgsm:eps=2"),
+    )
+
+    totals = json.loads(out)["totals"]
+    assert code == 0
+    assert totals["skipped"] == 1
+    assert "--surrogate" in totals["reasons"][0]["reason"]
+
+
+def test_the_surrogate_may_be_named(command, pair, tmp_path):
+    code, out, _ = command(
+        *("evaluate", pair[1], "--data", assets.images_dir("eval"), "--images", "8", "-o", tmp_path, "--json", *FEW),
+        *("--attack", "fgsm:eps=4", "--surrogate", pair[0]),
+    )
+
+    assert code == 0
+    assert json.loads(out)["totals"]["skipped"] == 0
+
+
+def test_the_robustmq_suite_names_the_cells_it_cannot_measure(command, pair, tmp_path):
+    result = evaluated(command, pair, tmp_path, "--images", "2", "--suite", "robustmq")
+
+    reasons = {entry["cell"]: entry["reason"] for entry in result["totals"]["reasons"]}
+    assert result["totals"]["cells"] == result["totals"]["measured"] + result["totals"]["skipped"]
+    assert "half a grey level" in reasons["fgsm:eps=0.5/255 on embedded.w8a8"]
+    assert reasons["glass_blur:3 on embedded.fp32"] == "not in this version"
+
+
+def test_npz_data_gives_the_same_answers_as_the_files_it_was_made_from(command, pair, tmp_path):
+    paths = sorted(assets.images_dir("eval").rglob("*.jpg"))[::25]
+    images = [np.asarray(Image.open(path).convert("RGB").resize((73, 73), Image.Resampling.BILINEAR)) for path in paths]
+    folders = [path.parent.name for path in paths]
+    labels = np.array([assets.class_names().index(name) for name in folders])
+    np.savez(tmp_path / "data.npz", images=np.stack(images), labels=labels)
+
+    code, out, _ = command(
+        "evaluate", *pair, "--data", tmp_path / "data.npz", "-o", tmp_path, "--json", *FEW, "--corruption", "jpeg:1"
+    )
+
+    assert code == 0
+    assert json.loads(out)["records"][0]["n"] == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--attack", "sqare:eps=8"], "Did you mean 'square'"),
+        (["--attack", "square:eps=0.5"], "whole number above 0"),
+        (["--attack", "square:epsilon=8"], "Unknown setting"),
+        (["--attack", "square:eps=256"], "1..255"),
+        (["--corruption", "fogg:3"], "Unknown corruption"),
+        (["--corruption", "jpeg:6"], "severity in 1..5"),
+        (["--shift", "opencv"], "Unknown preset"),
+        (["--preset", "missing.toml"], "does not exist"),
+        (["--images", "0"], "above 0"),
+        (["--labels", "missing.csv"], "missing.csv"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_hint(refused, pair, tmp_path, options, word):
+    message = refused("evaluate", *pair, "--data", assets.images_dir("eval"), "-o", tmp_path / "run", *options)
+
+    assert word in message
+
+
+def test_data_that_does_not_fit_is_refused(refused, pair, tmp_path):
+    empty, labelled = tmp_path / "empty", tmp_path / "labelled"
+    empty.mkdir()
+    labelled.mkdir()
+    shutil.copy(next(assets.images_dir("eval").rglob("*.jpg")), labelled / "a.jpg")
+    (labelled / "labels.csv").write_text("file,label\na.jpg,10\n")
+
+    refused("evaluate", *pair, "--data", empty)
+    refused("evaluate", *pair, "--data", tmp_path / "missing")
+    assert "0..9" in refused("evaluate", *pair, "--data", labelled, "-o", tmp_path / "run")
+    (labelled / "labels.csv").write_text("picture;class\n")
+    assert "labels.csv" in refused("evaluate", *pair, "--data", labelled)
+
+
+def test_targets_that_do_not_fit_are_refused(refused, pair, tmp_path):
+    data = ("--data", assets.images_dir("eval"))
+
+    refused("evaluate", tmp_path / "missing.onnx", *data)
+    assert "TensorRT" in refused("evaluate", tmp_path / "model.plan", *data)
+    assert "Name each file once" in refused("evaluate", pair[0], pair[0], *data)
+    changed = tmp_path / pair[1].name
+    shutil.copy(pair[0], changed)
+    shutil.copy(pair[1].with_name(f"{pair[1].name}.card.json"), tmp_path)
+    assert "not the file its card describes" in refused("evaluate", changed, *data)
+
+
+def test_a_foreign_results_file_is_refused(refused, pair, tmp_path):
+    (tmp_path / "results.sqlite").write_bytes(b"something else entirely" * 100)
+
+    assert "results file" in refused("evaluate", *pair, "--data", assets.images_dir("eval"), "-o", tmp_path, *FEW)

@@ -1,0 +1,100 @@
+"""The command itself: help, versions, exit codes, JSON errors, a reader that goes away."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from robustmq_trt import __version__
+from robustmq_trt.cli.main import _COMMANDS
+
+RUN = [sys.executable, "-c", "import sys; from robustmq_trt.cli.main import main; sys.exit(main())"]
+
+
+@pytest.mark.parametrize(
+    "name", [command.__name__.rpartition(".")[2].replace("listing", "list") for command in _COMMANDS]
+)
+def test_every_command_explains_itself(command, name):
+    code, out, _ = command(name, "--help")
+
+    assert code == 0
+    assert f"robustmq-trt {name}" in out
+
+
+def test_the_version_is_the_package_s(command):
+    assert command("--version")[1].strip() == f"robustmq-trt {__version__}"
+
+
+def test_no_command_is_a_usage_error(command):
+    assert command()[0] == 2
+
+
+def test_an_error_is_json_too_when_json_is_asked_for(command):
+    code, out, err = command("build", "missing.onnx", "--calib", ".", "--json")
+
+    document = json.loads(out)
+    assert (code, document["exit_code"], document["kind"]) == (2, 2, "InputError")
+    assert document["error"] in err
+
+
+def test_list_and_doctor_speak_json(command):
+    kinds = json.loads(command("list", "--json")[1])
+    backends = json.loads(command("doctor", "--json")[1])["backends"]
+
+    assert {entry["name"] for entry in kinds["attack"]} >= {"square", "mifgsm", "pgd", "fgsm"}
+    assert [backend["name"] for backend in backends if backend["works"]] == ["onnxruntime"]
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    writer = subprocess.Popen([*RUN, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    writer.stdout.close()
+    err = writer.stderr.read()
+    code = writer.wait(timeout=60)
+    writer.stderr.close()
+
+    assert (code, err) == (0, b"")
+
+
+def test_a_bug_keeps_its_trace(monkeypatch):
+    from robustmq_trt.cli import doctor
+
+    def broken(options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(doctor, "run", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        _run_doctor()
+
+
+def _run_doctor():
+    from robustmq_trt.cli.main import main
+
+    main(["doctor"])
+
+
+def test_audit_prints_the_table_and_fails_below_a_bound(command, engines):
+    code, out, _ = command("audit", engines / "embedded.w8a8.onnx")
+    float_code, _, err = command("audit", engines / "embedded.fp32.onnx", "--require-integer", "0.5")
+
+    assert code == 0
+    assert "QLinearConv" in out
+    assert "integer coverage" in out.splitlines()[-1]
+    assert float_code == 1
+    assert "below the required" in err
+
+
+def test_latency_prints_what_is_inside_the_clock(command, engines):
+    code, out, _ = command(
+        "latency", engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx", "--seconds", "0.1", "--json"
+    )
+
+    timings = json.loads(out)["timings"]
+    assert code == 0
+    assert {(t["scenario"], t["scope"]) for t in timings} == {
+        (scenario, scope) for scenario in ("single-stream", "offline") for scope in ("engine", "end-to-end")
+    }
+    assert all(t["definition"] and t["verdict"] in ("stable", "unstable") for t in timings)
