@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import format as wording
 from .markup import Markup, join
-from .svg import Scale, canvas, cross_bars, line, marker, polyline, scale_around, ticks, titled, words
+from .svg import SLOTS, Scale, canvas, cross_bars, line, marker, polyline, scale_around, ticks, titled, words
 
 # The width of a phone's column, so that a diagram is drawn 1:1 there and beside others on a desktop.
 WIDTH = 356.0
@@ -88,7 +88,7 @@ def scatter(marks: Sequence[Mark], *, x_label: str, y_label: str, label: str, un
     )
     y_axis = _value_axis(marks, unit, height - _BOTTOM, _TOP + 12)
     drawn = [_point(mark, x_axis, y_axis) for mark in marks]
-    drawn += [_beside(mark, x_axis, y_axis) for mark in marks if len(marks) <= 3]
+    drawn += _names(marks, x_axis, y_axis)
     frame = _frame(x_axis, y_axis, ticks(x_axis), height, unit)
     return canvas(WIDTH, height, label, frame, *_axis_labels(x_label, y_label, height), *drawn)
 
@@ -101,12 +101,16 @@ def lines(series: Sequence[Sequence[Mark]], *, x_label: str, y_label: str, label
     x_axis = _strength_axis(xs)
     y_axis = _value_axis(marks, unit, height - _BOTTOM, _TOP + 12)
     drawn = []
-    for one in series:
+    for index, one in enumerate(series):
+        aside = 4.0 * (index - (len(series) - 1) / 2)  # so that equal figures do not hide each other
+        shifted = replace(x_axis, start=x_axis.start + aside, end=x_axis.end + aside)
         whole = sorted((m for m in one if math.isfinite(m.x) and math.isfinite(m.y)), key=lambda m: m.x)
         if whole:
-            drawn.append(polyline([(x_axis.at(m.x), y_axis.at(m.y)) for m in whole], f"curve s{whole[0].slot % 6}"))
-        drawn += [_point(mark, x_axis, y_axis) for mark in whole]
-    frame = _frame(x_axis, y_axis, _apart(xs if len(xs) <= 8 else ticks(x_axis), x_axis), height, unit)
+            trace = [(shifted.at(mark.x), y_axis.at(mark.y)) for mark in whole]
+            drawn.append(polyline(trace, f"curve s{whole[0].slot % SLOTS}"))
+        drawn += [_point(mark, shifted, y_axis) for mark in whole]
+    numbers = xs if x_axis.bend or len(xs) <= 8 else ticks(x_axis)
+    frame = _frame(x_axis, y_axis, _apart(numbers, x_axis), height, unit)
     return canvas(WIDTH, height, label, frame, *_axis_labels(x_label, y_label, height), *drawn)
 
 
@@ -126,11 +130,12 @@ def _strength_axis(xs: Sequence[float]) -> Scale:
 
 
 def _apart(values: Sequence[float], axis: Scale) -> list[float]:
+    """Keep the values whose numbers do not touch, the last one always."""
     kept: list[float] = []
-    for value in values:
-        if not kept or axis.at(value) - axis.at(kept[-1]) >= 30:
+    for value in reversed(values):
+        if not kept or axis.at(kept[-1]) - axis.at(value) >= 30:
             kept.append(value)
-    return kept
+    return kept[::-1]
 
 
 def _frame(x_axis: Scale, y_axis: Scale, x_ticks: Sequence[float], height: float, unit: str) -> Markup:
@@ -141,7 +146,7 @@ def _frame(x_axis: Scale, y_axis: Scale, x_ticks: Sequence[float], height: float
     for tick in x_ticks:
         x = x_axis.at(tick)
         parts.append(line(x, bottom, x, bottom + 4, "axis"))
-        parts.append(words(x, bottom + 17, wording.number(_clean(tick)), "tick", anchor="middle"))
+        parts.append(words(x, bottom + 17, _number(tick), "tick", anchor="middle"))
     return join(parts)
 
 
@@ -170,17 +175,38 @@ def _point(mark: Mark, x_axis: Scale, y_axis: Scale) -> Markup:
     return titled(mark.title, bars, marker(mark.slot, x, y, hollow=mark.hollow))
 
 
-def _beside(mark: Mark, x_axis: Scale, y_axis: Scale) -> Markup:
-    x, y = x_axis.at(mark.x), y_axis.at(mark.y) - 7
-    if x > (_LEFT + WIDTH) / 2:
-        return words(x - 10, y, mark.name, "label", anchor="end", width=x - _LEFT - 12)
-    return words(x + 10, y, mark.name, "label", width=WIDTH - x - 12)
+def _names(marks: Sequence[Mark], x_axis: Scale, y_axis: Scale) -> list[Markup]:
+    """Write each name beside its mark, where it covers no other mark and no other name; else leave it to the legend."""
+    taken = [_box(x_axis.at(mark.x), y_axis.at(mark.y), 14, 14) for mark in marks]
+    drawn = []
+    for mark in marks:
+        x, y, width = x_axis.at(mark.x), y_axis.at(mark.y), 6.6 * len(mark.name)
+        for side, rise in ((1, -10), (-1, -10), (1, 12), (-1, 12)):
+            box = _box(x + side * (10 + width / 2), y + rise, width, 13)
+            if box[0] > _LEFT and box[2] < WIDTH and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                anchor = "start" if side > 0 else "end"
+                drawn.append(words(x + side * 10, y + rise + 4, mark.name, "label", anchor=anchor))
+                break
+    return drawn
+
+
+def _box(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _tick(value: float, unit: str) -> str:
     if unit == "share":
         return f"{_clean(value * 100):g}{wording.NARROW}%"
-    return wording.number(_clean(value))
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    return wording.number(value) if abs(value) >= 1000 else f"{_clean(value):g}".replace("-", wording.MINUS)
 
 
 def _clean(value: float) -> float:

@@ -47,8 +47,9 @@ def attacks(shown: View) -> Markup:
     records = [r for r in shown.document.records if group_of(r.condition) == "attacks"]
     if not records:
         return section("attacks", "Under attack", absent("No attacks were run."))
-    columns = [Column(title="Engine"), *(Column(title=title, numeric=True) for _, title in _ATTACK_METRICS)]
-    columns += [Column(title="Difference, raw", numeric=True), Column(title="Attacker sees"), Column(title="Verdict")]
+    raw, *others = (Column(title=title, numeric=True) for _, title in _ATTACK_METRICS)
+    columns = [Column(title="Engine"), raw, Column(title="Difference", numeric=True), Column(title="Verdict"), *others]
+    columns.append(Column(title="Attacker sees"))
     groups = []
     for condition in dict.fromkeys(record.condition for record in records):
         here = [record for record in records if record.condition == condition]
@@ -60,10 +61,10 @@ def attacks(shown: View) -> Markup:
 
 def _attack_row(shown: View, records: list[Record], engine: str) -> list[Markup]:
     own = {record.metric: record for record in records if record.engine == engine}
-    figures = [_figure(own.get(metric)) for metric, _ in _ATTACK_METRICS]
+    first, *others = (_figure(own.get(metric)) for metric, _ in _ATTACK_METRICS)
     raw = own.get("robust_accuracy")
     sees = next((str(r.identity["score_access"]) for r in own.values() if "score_access" in r.identity), wording.NONE)
-    return [shown.engine(engine), *figures, _gap(raw), text(sees), _verdict(shown, raw)]
+    return [shown.engine(engine), first, _gap(raw), _verdict(shown, raw), *others, text(sees)]
 
 
 def _verdict(shown: View, record: Record | None) -> Markup:
@@ -75,8 +76,9 @@ def _verdict(shown: View, record: Record | None) -> Markup:
 def _figure(record: Record | None) -> Markup:
     if record is None:
         return text(wording.NONE)
-    bounds = wording.interval(record.low, record.high, record.unit)
-    return bounded(wording.figure(record), bounds, flagged=bool(record.flags))
+    unit = "" if record.unit == "queries" else record.unit  # the metric's name says it
+    bounds = wording.interval(record.low, record.high, unit)
+    return bounded(wording.quantity(record.value, unit), bounds, flagged=bool(record.flags))
 
 
 def _gap(record: Record | None) -> Markup:

@@ -27,7 +27,8 @@ _METRICS = {
 _NAMES = {
     "clean": "clean images",
     "corruptions": "all corruptions",
-    "worst-case": "worst case over all attacks",
+    "worst-case": "worst case",
+    "jpeg": "JPEG",
     "square": "Square",
     "mifgsm": "MI-FGSM",
     "pgd": "PGD",
@@ -168,7 +169,7 @@ def condition_label(condition: str) -> str:
     if name == "preset":
         return rest
     if re.fullmatch(r"\d+", rest):
-        return f"{name.replace('_', ' ')}, severity {rest}"
+        return f"{_NAMES.get(name, name.replace('_', ' '))}, severity {rest}"
     settings = [_setting(*part.partition("=")) for part in rest.split(",")]
     return ", ".join([_NAMES.get(name, name.replace("_", " ")), *settings])
 

@@ -117,38 +117,49 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
     if not tests:
         return _unpaired(document, target, group, records)
     worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
-    worst = min((r for r in records if r.comparison), key=_gap)
-    detail = (
-        compare(worst, find(document, worst.comparison.reference, worst.condition, worst.metric))
-        if worst.comparison
-        else ""
-    )
-    if len(tests) > 1:
-        detail = f"{_tally(target.name, len(tests), worse, better)} {_lead(worst)}: {detail}"
-    elif group != "clean":
-        detail = f"{wording.condition_title(worst.condition)}: {detail}"
-    mean = find(document, target.name, ALL_CORRUPTIONS, "mean_accuracy") if group == "corruptions" else None
-    if mean is not None and mean.comparison is not None:
-        base = find(document, mean.comparison.reference, mean.condition, mean.metric)
-        detail = f"On average, {compare(mean, base)} {detail}"
+    flags = _flags(document, group, records)
     return Headline(
         engine=target.name,
         question=_QUESTIONS[group],
         short=_short(group, len(tests), worse, better),
-        sentence=detail,
-        tone="bad" if worse else ("good" if better else "neutral"),
-        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+        sentence=_detail(document, target, group, records),
+        tone="bad" if worse else ("good" if better and not flags else "neutral"),
+        flags=flags,
     )
 
 
-def _tally(name: str, count: int, worse: int, better: int) -> str:
-    rest = count - worse - better
-    return f"Of {count} conditions {name} is worse in {worse}, better in {better}, not distinguishable in {rest}."
+def _flags(document: Document, group: Group, records: Sequence[Record]) -> tuple[str, ...]:
+    flags = [flag for record in records for flag in record.flags]
+    chance = 1 / max(document.dataset.classes, 1)
+    if group == "clean" and any(record.low <= chance for record in records):
+        flags.append(f"not better than chance ({wording.percent(chance)}): check labels and preprocessing")
+    return tuple(dict.fromkeys(flags))
 
 
-def _lead(worst: Record) -> str:
-    gap = _gap(worst)
-    words = "Largest loss" if gap < 0 else ("Smallest gain" if gap > 0 else "No difference")
+def _detail(document: Document, target: Target, group: Group, records: Sequence[Record]) -> str:
+    paired = [(record, record.comparison) for record in records if record.comparison is not None]
+    worst, test = min(paired, key=lambda pair: pair[1].difference)
+    whole = compare(worst, find(document, test.reference, worst.condition, worst.metric))
+    if len(paired) == 1:
+        return whole if group == "clean" else f"{wording.condition_title(worst.condition)}: {whole}"
+    tally = _tally(target.name, [test for _, test in paired])
+    mean = find(document, target.name, ALL_CORRUPTIONS, "mean_accuracy") if group == "corruptions" else None
+    if mean is None or mean.comparison is None:
+        return f"{tally} {_lead(worst, test)}: {whole}"
+    average = compare(mean, find(document, mean.comparison.reference, mean.condition, mean.metric))
+    bounds = wording.difference_interval(test.low, test.high, worst.unit)
+    gap = f"{wording.difference(test.difference, worst.unit)} ({bounds}; {wording.p_value(test.p_holm)} after Holm)"
+    return f"On average, {average} {tally} {_lead(worst, test)}: {gap}."
+
+
+def _tally(name: str, tests: Sequence[Comparison]) -> str:
+    worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
+    rest = len(tests) - worse - better
+    return f"Of {len(tests)} conditions {name} is worse in {worse}, better in {better}, not distinguishable in {rest}."
+
+
+def _lead(worst: Record, test: Comparison) -> str:
+    words = "Largest loss" if test.difference < 0 else ("Smallest gain" if test.difference > 0 else "No difference")
     return f"{words}, {wording.condition_label(worst.condition)}"
 
 
@@ -171,7 +182,7 @@ def _unpaired(document: Document, target: Target, group: Group, records: Sequenc
         short=wording.figure(lowest),
         sentence=where + compare(lowest, None),
         tone="neutral",
-        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+        flags=_flags(document, group, records),
     )
 
 
@@ -266,10 +277,6 @@ def _changed(document: Document, target: Target) -> str:
 def _flagged(document: Document, target: Target) -> str:
     count = sum(bool(record.flags) for group in GROUPS for record in group_records(document, target.name, group))
     return f" Flags stand beside {wording.plural(count, 'figure')}." if count else ""
-
-
-def _gap(record: Record) -> float:
-    return record.comparison.difference if record.comparison is not None else 0.0
 
 
 def _listed(clauses: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from . import format as wording
 from .charts import Mark
 from .document import Document
 from .lookup import engine_names, reference
-from .markup import NOTHING, Markup, element, join, label, text
+from .markup import NOTHING, Markup, element, join, label, text, visible
 from .svg import marker
 
 
@@ -50,7 +50,7 @@ class View:
             low=record.low,
             high=record.high,
             title="; ".join([title, *record.flags]),
-            name=record.engine,
+            name=visible(record.engine),
         )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .markup import NOTHING, Markup, element, join, text
+from .markup import NOTHING, Markup, element, join, text, visible
 
 SLOTS = 6  # engines with a colour and a marker of their own; a seventh starts again
 _CHARACTER = 6.3  # mean width of a 12 px sans-serif character, generous
@@ -85,6 +85,7 @@ def line(x1: float, y1: float, x2: float, y2: float, name: str) -> Markup:
 
 def words(x: float, y: float, content: str, name: str, *, anchor: str = "start", width: float = math.inf) -> Markup:
     """Write a line of text, cut with an ellipsis where it would exceed a width in pixels; the whole is the tooltip."""
+    content = visible(content)
     room = max(int(width / _CHARACTER), 1) if math.isfinite(width) else len(content)
     attributes = {"class": name, "x": _c(x), "y": _c(y), "text-anchor": anchor}
     if len(content) <= room:

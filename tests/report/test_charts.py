@@ -91,3 +91,27 @@ def test_the_whole_of_a_long_label_is_its_tooltip() -> None:
 
     assert f"<title>{name}</title>" in drawing
     assert "…" in drawing
+
+
+def test_names_beside_marks_cover_neither_marks_nor_each_other() -> None:
+    near = [_mark(0.5, x=1.0), _mark(0.5, x=1.1, slot=1), _mark(0.51, x=1.2, slot=2)]
+
+    root = ElementTree.fromstring(scatter(near, x_label="x", y_label="y", label="z"))
+
+    places = {(word.attrib["x"], word.attrib["y"]) for word in root.iter(f"{_SVG}text") if word.text == "engine"}
+    assert len(places) == sum(word.text == "engine" for word in root.iter(f"{_SVG}text")) >= 2
+
+
+def test_equal_curves_stand_side_by_side() -> None:
+    root = ElementTree.fromstring(lines([[_mark()], [_mark()]], x_label="x", y_label="y", label="z"))
+
+    assert len({circle.attrib["cx"] for circle in root.iter(f"{_SVG}circle")}) == 2
+
+
+def test_a_logarithmic_axis_names_its_strengths_and_always_the_last() -> None:
+    marks = [_mark(x=x) for x in (0, 1, 5, 10, 20, 50, 100, 200, 300)]
+
+    root = ElementTree.fromstring(lines([marks], x_label="x", y_label="y", label="z"))
+
+    numbers = [word.text for word in root.iter(f"{_SVG}text") if word.attrib["class"] == "tick"]
+    assert {"300", "0"} <= set(numbers)

@@ -53,7 +53,8 @@ def test_a_unit_is_written_once_per_interval() -> None:
     ("condition", "words"),
     [
         ("clean", "clean images"),
-        ("worst-case", "worst case over all attacks"),
+        ("worst-case:eps=8", "worst case, eps 8/255"),
+        ("jpeg:3", "JPEG, severity 3"),
         ("motion_blur:5", "motion blur, severity 5"),
         ("preset:opencv-nearest", "opencv-nearest"),
         ("mifgsm:eps=8,steps=20,surrogate=r56", "MI-FGSM, eps 8/255, 20 steps, surrogate r56"),

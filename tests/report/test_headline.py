@@ -34,7 +34,25 @@ def test_a_significant_loss_is_said_with_its_condition(sample: dict[str, Any]) -
     answer = _answers(sample)["Is it more fragile to corruptions?"]
 
     assert (answer.short, answer.tone) == ("Worse in 1 of 12", "bad")
-    assert "Largest loss, gaussian noise, severity 5" in answer.sentence
+    assert "Of 12 conditions MobileNetV2 INT8 is worse in 1, better in 0, not distinguishable in 11." in answer.sentence
+    assert _plain(answer.sentence).endswith(
+        "Largest loss, gaussian noise, severity 5: -6.8 points (-9.7 to -3.8; p < 0.001 after Holm)."
+    )
+
+
+def test_the_mean_over_all_corruptions_comes_first(sample: dict[str, Any]) -> None:
+    answer = _answers(sample)["Is it more fragile to corruptions?"]
+
+    assert _plain(answer.sentence).startswith("On average, MobileNetV2 INT8 reaches 68.6 % of 472 images")
+
+
+def test_a_single_condition_is_compared_in_full(sample: dict[str, Any]) -> None:
+    sample["records"] = [record for record in sample["records"] if record["condition"] == "gaussian_noise:5"]
+
+    answer = _answers(sample)["Is it more fragile to corruptions?"]
+
+    assert answer.short == "Yes, worse"
+    assert answer.sentence.startswith("Gaussian noise, severity 5: MobileNetV2 INT8 reaches")
     assert "is significant (p < 0.001 after Holm; 41 images lost, 9 gained)" in _plain(answer.sentence)
 
 
@@ -42,6 +60,7 @@ def test_a_flag_comes_with_the_answer_it_belongs_to(sample: dict[str, Any]) -> N
     answer = _answers(sample)["Is it more fragile under attack?"]
 
     assert answer.flags == ("8.5 % of queries tie for the top score: the integer engine gives few distinct scores",)
+    assert (answer.short, answer.tone) == ("Better in 1 of 3", "neutral")
     assert "Flags stand beside 1 figure." in verdicts(Document.from_json(sample))[0]
 
 
@@ -112,6 +131,13 @@ def test_the_verdict_sums_up_in_one_line(sample: dict[str, Any]) -> None:
         "in integers and is 2.8 times faster. Of 19 changed conditions it is worse in 1 and better in 1. Flags stand "
         "beside 1 figure."
     )
+
+
+def test_an_engine_at_chance_is_flagged(sample: dict[str, Any]) -> None:
+    sample["dataset"]["classes"] = 10
+    sample["records"][1].update(value=0.1, low=0.07, high=0.14)
+
+    assert _answers(sample)["Is it as accurate?"].flags[0].startswith("not better than chance")
 
 
 def test_no_engine_gives_no_answer(sample: dict[str, Any]) -> None:
