@@ -1,0 +1,146 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, FOOLED, Answer, AttackResult
+from robustmq_trt.evaluate.oracle import NON_FINITE, Oracle
+from robustmq_trt.evaluate.scheduler import run_attacks
+
+POISON = 250
+
+
+class Plain:
+    size = (2, 2)
+
+    def tensor(self, images: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+class TopLeft:
+    """Three scores from the top left pixel; NaN for a poisoned one; raises from the given call on."""
+
+    def __init__(self, *, raises_at: int | None = None) -> None:
+        self.rows: list[int] = []
+        self.raises_at = raises_at
+
+    def infer(self, batch: np.ndarray) -> np.ndarray:
+        if self.raises_at is not None and len(self.rows) >= self.raises_at:
+            raise RuntimeError("device lost")
+        self.rows.append(len(batch))
+        scores = batch[:, :, 0, 0].copy()
+        scores[scores[:, 2] == POISON] = np.nan
+        return scores
+
+
+@dataclass
+class Counter:
+    """Counts the top left pixel up by one per query, writing nothing else, until ``needs`` queries were answered.
+
+    The pixel below keeps the image's number from the first query on, so that a mixed-up canvas shows.
+    """
+
+    number: int
+    needs: int
+    label: int = 0
+    asked: int = 0
+    poison_at: int = -1
+    done: bool = False
+
+    def propose(self, canvas: np.ndarray) -> None:
+        if self.asked == 0:
+            canvas[...] = self.number
+            canvas[0, 0] = 9, 0, 0
+        assert (canvas[1, 1] == self.number).all()
+        assert canvas[0, 0, 1] == self.asked
+        self.asked += 1
+        canvas[0, 0, 1] = self.asked
+        if self.asked == self.poison_at:
+            canvas[0, 0, 2] = POISON
+
+    def tell(self, answer: Answer) -> None:
+        assert answer.scores[1] == self.asked
+        self.done = self.asked == self.needs
+
+    def result(self, queries: int, reason: str | None = None) -> AttackResult:
+        return AttackResult(
+            adversarial=np.zeros((2, 2, 3), np.uint8),
+            queries=queries,
+            success=reason is None,
+            reason=reason or FOOLED,
+            linf=self.number,
+        )
+
+
+def run(states: list[Counter], *, batch: int, budget: int = 100, engine: TopLeft | None = None) -> list[AttackResult]:
+    return run_attacks(states, Oracle(engine or TopLeft(), Plain(), batch=batch, budget=budget))
+
+
+NEEDS = [3, 1, 7, 2, 2, 9, 1, 4, 5, 1, 1, 30]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 12, 64])
+def test_results_come_in_the_order_of_the_images_with_their_own_queries(batch: int) -> None:
+    results = run([Counter(number, needs) for number, needs in enumerate(NEEDS)], batch=batch)
+
+    assert [result.linf for result in results] == list(range(len(NEEDS)))
+    assert [result.queries for result in results] == NEEDS
+
+
+def test_the_batch_stays_full_until_the_images_run_out() -> None:
+    engine = TopLeft()
+
+    run([Counter(number, 5) for number in range(20)], batch=4, engine=engine)
+
+    assert engine.rows == [4] * 25
+
+
+def test_images_are_taken_only_as_seats_fall_free() -> None:
+    taken: list[int] = []
+
+    def states():
+        for number in range(6):
+            taken.append(number)
+            yield Counter(number, 2)
+
+    ends: list[tuple[int, int]] = []
+    oracle = Oracle(TopLeft(), Plain(), batch=2, budget=10)
+
+    run_attacks(states(), oracle, finished=lambda index, _: ends.append((index, len(taken))))
+
+    assert ends[0] == (1, 2)
+    assert sorted(index for index, _ in ends) == list(range(6))
+
+
+def test_an_attack_that_never_ends_is_ended_by_the_budget() -> None:
+    results = run([Counter(0, 1000), Counter(1, 4)], batch=2, budget=5)
+
+    assert [(result.queries, result.reason) for result in results] == [(5, BUDGET_SPENT), (4, FOOLED)]
+
+
+def test_an_image_with_non_finite_scores_ends_alone() -> None:
+    results = run([Counter(0, 6), Counter(1, 6, poison_at=3), Counter(2, 6)], batch=2)
+
+    assert [(result.queries, result.reason) for result in results] == [(6, FOOLED), (3, NON_FINITE), (6, FOOLED)]
+    assert not results[1].success
+
+
+def test_a_failing_engine_keeps_what_is_finished_and_gives_the_others_the_reason() -> None:
+    results = run([Counter(n, needs) for n, needs in enumerate([2, 9, 9, 9])], batch=2, engine=TopLeft(raises_at=3))
+
+    assert [result.success for result in results] == [True, False, False, False]
+    assert [result.queries for result in results] == [2, 4, 2, 0]
+    assert all("RuntimeError: device lost" in result.reason for result in results[1:])
+
+
+def test_a_bug_in_an_attack_is_not_mistaken_for_a_failing_engine() -> None:
+    class Buggy(Counter):
+        def tell(self, answer: Answer) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run([Buggy(0, 3)], batch=1)
+
+
+def test_no_image_gives_no_result() -> None:
+    assert run([], batch=3) == []
