@@ -45,9 +45,8 @@ class InputGradient:
 class Twin:
     """The model as an attacker with its file sees it: scores, and gradients of the cross-entropy, without torch.
 
-    With ONNX Runtime's CPU kernels an image's gradient has the same bits in every batch size and position and with
-    every number of threads (tested for the operators in the table of rules); nothing is padded unless the model's
-    batch is fixed.
+    With ONNX Runtime's CPU kernels an image's gradient had the same bits in every batch size and position and with one
+    or two threads, on every network tried; so nothing is padded unless the model's batch is fixed.
 
     Args:
         session: Runs the backward graph.

@@ -101,13 +101,14 @@ def test_an_image_has_the_same_gradient_bits_in_every_batch_and_with_every_threa
     np.testing.assert_array_equal(gradient, expected)
 
 
+@pytest.mark.parametrize("colour", ["rgb", "bgr"])
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_the_pixel_gradient_of_a_linear_model_is_its_weights_over_255_std(
-    layout: str, rng: np.random.Generator
+    layout: str, colour: str, rng: np.random.Generator
 ) -> None:
     size = "3,4,4" if layout == "nchw" else "4,4,3"
     model = parsed("f = Flatten(x) y = MatMul(f, w)", weights="<float[48,2] w>", size=size, out="2")
-    pipeline = Pipeline.from_mapping({**CIFAR.to_json(), "layout": layout, "size": 4})
+    pipeline = Pipeline.from_mapping({**CIFAR.to_json(), "layout": layout, "colour": colour, "size": 4})
     images = rng.integers(0, 256, size=(3, 4, 4, 3), dtype=np.uint8)
     labels = np.array([0, 1, 0])
     weights = numpy_helper.to_array(model.graph.initializer[0]).astype(np.float64)
@@ -119,7 +120,8 @@ def test_the_pixel_gradient_of_a_linear_model_is_its_weights_over_255_std(
     difference = weights[:, 1 - labels] - weights[:, labels]
     inputs = (wrong * difference).T.reshape(3, *(int(side) for side in size.split(",")))
     pixels = inputs.transpose(0, 2, 3, 1) if layout == "nchw" else inputs
-    np.testing.assert_allclose(gradient, pixels / (255 * np.array(pipeline.std)), rtol=1e-4, atol=1e-9)
+    levels = (pixels / (255 * np.array(pipeline.std)))[..., :: 1 if colour == "rgb" else -1]
+    np.testing.assert_allclose(gradient, levels, rtol=1e-4, atol=1e-9)
     assert gradient.flags.c_contiguous
     assert gradient.dtype == np.float32
 
