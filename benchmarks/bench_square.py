@@ -1,0 +1,433 @@
+"""Claim: Square on an INT8 engine fools at least 99 % of the images and keeps the engine busy 92 % of the wall time.
+
+ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-max ranges of 256 other images), eps 8,
+at most 1000 queries an image, one thread. Reference implementations run beside ours on the same engine and images:
+
+    ROBUSTMQ_DATA=... python benchmarks/bench_square.py --autoattack .../autoattack/square.py --art    # for the record
+    ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 20 --rounds 1 --no-save
+
+``--autoattack`` names the file of a checkout of github.com/fra31/auto-attack (needs torch); ``--art`` takes the
+adversarial-robustness-toolbox where it is installed. Neither is a dependency, and a contender that is not named is not
+run. ``--engine FILE`` runs another build of the model, float or quantized.
+
+Every delivered image is rounded to grey levels and judged once more by the production argmax: "claimed" is what the
+implementation believes, "verified" what holds within eps. Utilisation is needed evaluations / throughput of the bare
+engine at its best batch / wall time, where the needed evaluations are those of our run: what an implementation
+evaluates beyond them is waste. "Own" counts an implementation's own evaluations as needed. The bare engine is timed
+before and after each contender in the same round, and the better of the two counts. ART is slow and runs in the first
+round only. Inside the clock: the whole attack from uint8 or float images, preprocessing included. Outside: decoding,
+opening, warm-up, verification.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import json
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustmq_trt.core.files import write_json
+from robustmq_trt.core.provenance import provenance
+from robustmq_trt.core.randomness import image_stream
+from robustmq_trt.core.statistics import wilson
+from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
+from robustmq_trt.evaluate.attacks.protocol import AttackResult, linf_levels
+from robustmq_trt.evaluate.attacks.square import SquareLinf
+from robustmq_trt.evaluate.oracle import Cost, Oracle
+from robustmq_trt.evaluate.scheduler import run_attacks
+from robustmq_trt.inputs.catalog import find_preset
+from robustmq_trt.inputs.loader import load_images
+from robustmq_trt.inputs.pipeline import Pipeline
+from robustmq_trt.inputs.sources import open_dataset
+
+CALIBRATION = 256
+BATCHES = (1, 8, 16, 32, 64, 128)
+BATCH = 32
+CURVE = (50, 100, 200, 500, 1000)
+SEED = 0
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Subject:
+    """The engine and the images it gets right."""
+
+    engine: OnnxRuntimeEngine
+    pipeline: Pipeline
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    hashes: list[str]
+    attack: SquareLinf
+
+    def scores(self, images: NDArray[np.uint8]) -> Floats:
+        """Scores of uint8 images, outside any attack."""
+        parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+        return np.concatenate([self.engine.infer(self.pipeline.tensor(part)) for part in parts])
+
+    def throughput(self, seconds: float = 0.5) -> float:
+        """Images per second of the bare engine at its best batch."""
+        return max(self._rate(batch, seconds) for batch in BATCHES)
+
+    def _rate(self, batch: int, seconds: float) -> float:
+        tensor = self.pipeline.tensor(np.resize(self.images, (batch, *self.images.shape[1:])))
+        self.engine.infer(tensor)
+        began, done = time.perf_counter_ns(), 0
+        while (elapsed := time.perf_counter_ns() - began) < seconds * 1e9:
+            self.engine.infer(tensor)
+            done += batch
+        return done / (elapsed / 1e9)
+
+
+@dataclass
+class Outcome:
+    """One run of one implementation."""
+
+    adversarials: NDArray[np.uint8]
+    claimed: NDArray[np.bool_]
+    evaluations: int
+    wall_s: float
+    queries: NDArray[np.int64] | None = None
+    engine_s: float = 0.0
+
+
+class FloatOracle:
+    """What the references call: float images in [0, 1] in, scores out; counts, and normalises as the pipeline does."""
+
+    def __init__(self, subject: Subject) -> None:
+        mean, std = (np.float32(v)[None, :, None, None] for v in (subject.pipeline.mean, subject.pipeline.std))
+        self._scale, self._shift = np.float32(1) / std, -mean / std
+        self._engine = subject.engine
+        self.evaluations = self.engine_ns = 0
+
+    def __call__(self, pixels: Floats) -> Floats:
+        """Scores of (N, 3, H, W) float images."""
+        tensor = pixels * self._scale
+        tensor += self._shift
+        began = time.perf_counter_ns()
+        scores = self._engine.infer(tensor)
+        self.engine_ns += time.perf_counter_ns() - began
+        self.evaluations += len(pixels)
+        return scores
+
+
+def ours(subject: Subject, *, batch: int = BATCH, accept: str = "equal") -> Outcome:
+    results, cost, wall = attack_all(subject, batch=batch, accept=accept)
+    return Outcome(
+        adversarials=np.stack([result.adversarial for result in results]),
+        claimed=np.array([result.success for result in results]),
+        evaluations=cost.evaluations,
+        wall_s=wall,
+        queries=np.array([result.queries for result in results]),
+        engine_s=cost.engine_ns / 1e9,
+    )
+
+
+def attack_all(subject: Subject, *, batch: int, accept: str) -> tuple[list[AttackResult], Cost, float]:
+    attack = SquareLinf(eps=subject.attack.eps, budget=subject.attack.budget, accept=accept)  # type: ignore[arg-type]
+    oracle = Oracle(subject.engine, subject.pipeline, batch=batch, budget=attack.budget)
+    began = time.perf_counter_ns()
+    states = (
+        attack.begin(image, int(label), image_stream(SEED, attack.task, sha256))
+        for image, label, sha256 in zip(subject.images, subject.labels, subject.hashes, strict=True)
+    )
+    results = run_attacks(states, oracle)
+    return results, oracle.cost, (time.perf_counter_ns() - began) / 1e9
+
+
+def autoattack(subject: Subject, module: ModuleType) -> Outcome:
+    import torch
+
+    torch.set_num_threads(1)
+    oracle = FloatOracle(subject)
+    # The clean check and the start are two of our queries; the reference counts its start apart.
+    attack = module.SquareAttack(
+        lambda x: torch.from_numpy(oracle(x.numpy())),
+        n_queries=subject.attack.budget - 2,
+        eps=subject.attack.eps / 255,
+        p_init=subject.attack.p_init,
+        seed=SEED,
+    )
+    pixels = torch.from_numpy(float_pixels(subject))
+    labels = torch.from_numpy(subject.labels)
+    began = time.perf_counter_ns()
+    attack.init_hyperparam(pixels)
+    torch.manual_seed(SEED)
+    queries, best = attack.attack_single_run(pixels, labels)
+    wall = (time.perf_counter_ns() - began) / 1e9
+    evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
+    scores = oracle(best.numpy())
+    return Outcome(
+        adversarials=grey_levels(best.numpy()),
+        claimed=margins(scores, subject.labels) <= 0,
+        evaluations=evaluations,
+        wall_s=wall,
+        queries=queries.numpy().astype(np.int64),
+        engine_s=engine_s,
+    )
+
+
+def art_square(subject: Subject) -> Outcome:
+    from art.attacks.evasion import SquareAttack
+    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+
+    logging.getLogger("art").setLevel(logging.ERROR)
+    oracle = FloatOracle(subject)
+    classifier = BlackBoxClassifierNeuralNetwork(
+        oracle, (3, *subject.pipeline.size), subject.engine.spec.classes, channels_first=True, clip_values=(0, 1)
+    )
+    attack = SquareAttack(
+        classifier,
+        norm=np.inf,
+        max_iter=subject.attack.budget,
+        eps=subject.attack.eps / 255,
+        p_init=subject.attack.p_init,
+        nb_restarts=1,
+        batch_size=BATCH,
+        verbose=False,
+    )
+    pixels = float_pixels(subject)
+    np.random.seed(SEED)  # noqa: NPY002  the reference draws from the global generator
+    began = time.perf_counter_ns()
+    best = attack.generate(pixels, np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels])
+    wall = (time.perf_counter_ns() - began) / 1e9
+    evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
+    claimed = oracle(best.astype(np.float32)).argmax(axis=1) != subject.labels
+    return Outcome(
+        adversarials=grey_levels(best), claimed=claimed, evaluations=evaluations, wall_s=wall, engine_s=engine_s
+    )
+
+
+def float_pixels(subject: Subject) -> Floats:
+    return np.ascontiguousarray(subject.images.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+
+
+def grey_levels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.rint(pixels * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def margins(scores: Floats, labels: NDArray[np.int64]) -> Floats:
+    rows = np.arange(len(scores))
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    return scores[rows, labels] - others.max(axis=1)
+
+
+def verified(subject: Subject, outcome: Outcome) -> NDArray[np.bool_]:
+    """(N,) True where the delivered grey levels are within eps and the production argmax is wrong."""
+    distances = [linf_levels(a, b) for a, b in zip(outcome.adversarials, subject.images, strict=True)]
+    within = np.array(distances) <= subject.attack.eps
+    return within & (subject.scores(outcome.adversarials).argmax(axis=1) != subject.labels)
+
+
+def check(subject: Subject) -> Outcome:
+    """Same bits at batch 1, 32 and all; no claim that does not hold; nothing outside the ball."""
+    runs = [ours(subject, batch=batch) for batch in (BATCH, 1, len(subject.images))]
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run.adversarials, runs[0].adversarials)
+        np.testing.assert_array_equal(run.queries, runs[0].queries)
+    np.testing.assert_array_equal(verified(subject, runs[0]), runs[0].claimed)
+    assert linf_levels(runs[0].adversarials, subject.images) <= subject.attack.eps
+    return runs[0]
+
+
+@dataclass
+class Contender:
+    """An implementation and its runs, with the bare engine's throughput beside each."""
+
+    name: str
+    run: Callable[[], Outcome]
+    first_round_only: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)
+    throughputs: list[float] = field(default_factory=list)
+
+
+def contenders(subject: Subject, options: argparse.Namespace) -> Iterator[Contender]:
+    yield Contender("robustmq-trt", lambda: ours(subject))
+    yield Contender("robustmq-trt strict", lambda: ours(subject, accept="strict"))
+    if options.autoattack:
+        module = load_autoattack(options.autoattack)
+        yield Contender("AutoAttack", lambda: autoattack(subject, module))
+    if options.art:
+        yield Contender("ART", lambda: art_square(subject), first_round_only=True)
+
+
+def measure(subject: Subject, rivals: list[Contender], rounds: int) -> None:
+    for turn in range(rounds):
+        before = subject.throughput()
+        for rival in rivals:
+            if turn and rival.first_round_only:
+                continue
+            rival.outcomes.append(rival.run())
+            after = subject.throughput()
+            rival.throughputs.append(max(before, after))
+            before = after
+
+
+def summarise(subject: Subject, rival: Contender, needed: int) -> dict[str, Any]:
+    pairs = list(zip(rival.outcomes, rival.throughputs, strict=True))
+    last = rival.outcomes[-1]
+    holds = verified(subject, last)
+    row: dict[str, Any] = {
+        "name": rival.name,
+        "claimed": float(last.claimed.mean()),
+        "verified": float(holds.mean()),
+        "verified_interval": interval(holds),
+        "evaluations_per_image": last.evaluations / len(subject.images),
+        "wall_s": [run.wall_s for run in rival.outcomes],
+        "engine_throughput": rival.throughputs,
+        "engine_share": statistics.median(run.engine_s / run.wall_s for run in rival.outcomes),
+        "utilisation": statistics.median(needed / rate / run.wall_s for run, rate in pairs),
+        "own_utilisation": statistics.median(run.evaluations / rate / run.wall_s for run, rate in pairs),
+    }
+    if last.queries is not None:
+        row |= {
+            "queries_mean": float(last.queries.mean()),
+            "queries_median": float(np.median(last.queries)),
+            "curve": {str(count): float((holds & (last.queries <= count)).mean()) for count in CURVE},
+        }
+    return row
+
+
+def interval(successes: NDArray[np.bool_]) -> tuple[float, float]:
+    bounds = wilson(int(successes.sum()), len(successes))
+    return bounds.low, bounds.high
+
+
+def show(row: dict[str, Any]) -> str:
+    low, high = row["verified_interval"]
+    queries = f"{row['queries_mean']:6.1f} {row['queries_median']:6.1f}" if "queries_mean" in row else "     -      -"
+    return (
+        f"{row['name']:20} {row['claimed']:7.1%} {row['verified']:8.1%} [{low:5.1%}, {high:6.1%}] "
+        f"{row['evaluations_per_image']:8.1f} {queries} {statistics.median(row['wall_s']):7.2f} "
+        f"{row['engine_share']:6.3f} {row['utilisation']:6.3f} {row['own_utilisation']:6.3f}"
+    )
+
+
+def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subject:
+    pipeline = find_preset("cifar10")
+    calibration, rest = open_dataset(data / "data" / "cifar10_2000").split(CALIBRATION, SEED)
+    seen, candidates = (load_images(part, pipeline, threads=1) for part in (calibration, rest))
+    source = data / "models" / "resnet20_cifar10_float.onnx"
+    engine = OnnxRuntimeEngine.open(
+        options.engine or build(source, pipeline.tensor(seen.images), folder), threads=options.threads
+    )
+    scores = np.concatenate([engine.infer(pipeline.tensor(image[None])) for image in candidates.images])
+    right = np.flatnonzero(scores.argmax(axis=1) == candidates.labels)[: options.images]
+    return Subject(
+        engine=engine,
+        pipeline=pipeline,
+        images=candidates.images[right],
+        labels=candidates.labels[right],
+        hashes=[candidates.hashes[i] for i in right],
+        attack=SquareLinf(eps=options.eps, budget=options.queries),
+    )
+
+
+class _Rows:
+    def __init__(self, tensors: Floats, name: str) -> None:
+        self._batches = iter([{name: row[None]} for row in tensors])
+
+    def get_next(self) -> dict[str, Floats] | None:
+        return next(self._batches, None)
+
+
+def build(source: Path, tensors: Floats, folder: Path) -> Path:
+    """INT8 by ONNX Runtime's quantizer, so that the engine under attack is nobody's in this comparison."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    target = folder / "r20_int8.onnx"
+    logging.disable(logging.WARNING)
+    quantize_static(
+        source,
+        target,
+        _Rows(tensors, "input"),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    logging.disable(logging.NOTSET)
+    return target
+
+
+def load_autoattack(path: Path) -> ModuleType:
+    if "autoattack" not in sys.modules:
+        # Its one import from the rest of the package serves the L1 norm, which is not run here.
+        stub = ModuleType("autoattack.autopgd_base")
+        stub.L1_projection = None  # type: ignore[attr-defined]
+        sys.modules |= {"autoattack": ModuleType("autoattack"), "autoattack.autopgd_base": stub}
+    spec = importlib.util.spec_from_file_location("autoattack_square", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", type=Path, help="an ONNX file instead of the INT8 build made here")
+    parser.add_argument("--autoattack", type=Path, help="AutoAttack's square.py")
+    parser.add_argument("--art", action="store_true", help="run the adversarial-robustness-toolbox too")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--eps", type=int, default=8, help="grey levels")
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-save", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        subject = open_subject(Path(os.environ["ROBUSTMQ_DATA"]), options, Path(folder))
+        reference = check(subject)
+        assert reference.queries is not None
+        needed = int(reference.queries.sum())
+        print(f"{len(subject.images)} images: same bits at batch 1, {BATCH}, {len(subject.images)}; nothing beyond eps")
+        rivals = list(contenders(subject, options))
+        measure(subject, rivals, options.rounds)
+        rows = [summarise(subject, rival, needed) for rival in rivals]
+    print(f"{'':20} claimed verified  95 % interval  evals/im   mean median  wall s engine  util.    own")
+    print("\n".join(show(row) for row in rows))
+    print("curve:", json.dumps(rows[0]["curve"]))
+    if not options.no_save:
+        save(subject, options, rows)
+
+
+def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    made = provenance()
+    version = made["packages"].get("onnxruntime", "unknown")
+    settings = {key: getattr(options, key) for key in ("images", "eps", "queries", "rounds", "threads")}
+    document = {
+        "date": today,
+        "settings": settings | {"batch": BATCH, "seed": SEED, "attacked": len(subject.images)},
+        "engine": "file" if options.engine else "onnxruntime.quantization, min-max",
+        "engine_sha256": subject.engine.provenance()["model_sha256"],
+        "rows": rows,
+        "provenance": made,
+    }
+    path = Path(__file__).parent / "results" / f"square_{today}_onnxruntime-{version}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, document)
+    print(f"written: {path.name}")
+
+
+if __name__ == "__main__":
+    main()
