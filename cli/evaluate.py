@@ -7,13 +7,14 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import UnsupportedError
 from ..core.files import sha256_file
-from ..core.provenance import provenance
+from ..core.provenance import available_cores, provenance
 from ..core.record import Record
 from ..core.store import Store
 from ..evaluate.attacks.catalog import needs_surrogate, parse_attack
@@ -24,9 +25,11 @@ from ..evaluate.runner import run as run_plan
 from ..evaluate.score_access import SCORE_ACCESS, ScoreAccess
 from ..evaluate.suites import SUITES, corruption_condition, preset_condition, suite
 from ..evaluate.summary import save_plan
+from ..evaluate.twin.agreement import agreement
 from ..evaluate.twin.twin import Twin
 from ..export.onnx_file import read_model
-from ..export.prepare import prepare
+from ..inputs.dataset import Dataset
+from ..inputs.loader import load_images
 from ..inputs.sources import open_dataset
 from .latency import report_figures, time_targets
 from .options import Subparsers, add_common, add_data, positive, print_json, seconds, table
@@ -35,6 +38,7 @@ from .report import compose, write
 from .targets import Opened, opened_targets, without_calibration
 
 _PARTIAL = 3
+_AGREEMENT_IMAGES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +169,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
         dataset, left_out = without_calibration(open_dataset(request.data, request.labels), targets)
         if left_out:
             progress.stage(f"{left_out} images were used for calibration and are left out")
-        if request.images is not None:
-            dataset = dataset.subset(min(request.images, len(dataset)), request.seed)
+        # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
+        dataset = dataset.subset(min(request.images or len(dataset), len(dataset)), request.seed)
         plan = Plan(conditions=request.conditions, seed=request.seed, score_access=request.score_access)
         surrogate = _surrogate(request, targets)
         run = Run(plan=plan, targets=[t.target for t in targets], dataset=dataset, surrogate=surrogate)
@@ -187,7 +191,7 @@ def records_table(records: Sequence[Record]) -> str:
     """Set the main records as a table: one line per engine, condition and metric."""
     rows = []
     for record in records:
-        if record.metric in ("right_to_wrong", "wrong_to_right"):
+        if record.metric in ("flips_right_to_wrong", "flips_wrong_to_right"):
             continue
         comparison = record.comparison
         against = "" if comparison is None else f"{comparison.difference:+.3f} {comparison.verdict}"
@@ -224,11 +228,26 @@ def _surrogate(request: EvaluateRequest, targets: Sequence[Opened]) -> Surrogate
     if not any(needs_surrogate(condition) for condition in request.conditions):
         return None
     path = request.surrogate or targets[0].path
-    model = prepare(read_model(path)).model
-    if request.surrogate is None and any(node.op_type == "DequantizeLinear" for node in model.graph.node):
-        return None
-    twin = Twin.open(model, targets[0].target.pipeline, threads=request.threads)
+    model = read_model(path)
+    try:
+        twin = Twin.open(model, targets[0].target.pipeline, threads=request.threads)
+    except UnsupportedError as error:  # the other cells can still be measured
+        return Surrogate(source=None, sha256=sha256_file(path), missing=str(error))
     return Surrogate(source=twin, sha256=sha256_file(path))
+
+
+def _agreement(surrogate: Surrogate | None, targets: Sequence[Opened], dataset: Dataset) -> dict[str, Any]:
+    """Say how far the surrogate answers like each target, on some images of the run."""
+    if surrogate is None or not isinstance(surrogate.source, Twin):
+        return {"surrogate": "none" if surrogate is None else surrogate.missing}
+    some = replace(dataset, samples=dataset.samples[:_AGREEMENT_IMAGES])
+    images = load_images(some, targets[0].target.pipeline, threads=available_cores()).images
+    scores = surrogate.source.scores(images)
+    found = {o.target.name: agreement(scores, o.target.engine.infer(o.target.pipeline.tensor(images))) for o in targets}
+    return {
+        "sha256": surrogate.sha256,
+        "agreement": {name: f"{i.value:.3f} [{i.low:.3f}, {i.high:.3f}], n {i.n}" for name, i in found.items()},
+    }
 
 
 def _default_folder(run: Run) -> Path:
@@ -268,6 +287,7 @@ def _save_setting(
             "score access": run.plan.score_access,
             "preset": targets[0].target.pipeline.to_json(),
             "engines": {o.target.name: dict(o.target.engine.provenance()) for o in targets},
+            "surrogate": _agreement(run.surrogate, targets, run.dataset),
             "self-test": {o.target.name: o.selftest.to_json() for o in targets},
         },
     }

@@ -94,7 +94,7 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _audit(engine: str, audit: Mapping[str, Any]) -> dict[str, Any]:
-    return {"engine": engine, "integer_coverage": audit["integer_coverage"], "layers": audit["layers"]}
+    return {"engine": engine, **{key: audit[key] for key in ("integer_coverage", "layers", "evidence", "notes")}}
 
 
 def _examples(store: Store, study: Study, names: Sequence[str] | None) -> list[dict[str, Any]]:

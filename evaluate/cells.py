@@ -26,7 +26,6 @@ from .target import Target, answer
 
 Images = NDArray[np.uint8]
 _ENDINGS = frozenset({FOOLED, CLEAN_WRONG, BUDGET_SPENT, NON_FINITE})
-NO_SURROGATE = "no float model to take gradients from; put one first, or pass --surrogate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ def _transferred(run: Run, condition: Condition, loaded: LoadedChunk) -> Shown:
     entry = ATTACKS[condition.name]
     assert isinstance(entry, TransferEntry)
     assert run.surrogate is not None
+    assert run.surrogate.source is not None
     task = TransferTask(
         images=loaded.images,
         labels=loaded.labels,

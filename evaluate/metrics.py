@@ -65,7 +65,7 @@ def records(study: Study) -> list[Record]:
     Metrics (c = right on the clean image, r = right under the condition, N = images the engine could be asked):
     ``accuracy`` = sum(r)/N; ``robust_accuracy`` = sum(c*r)/N; ``adversarial_robustness`` = sum(c*r)/sum(c), RobustMQ's
     AR with the engine's own denominator; ``common_correct_accuracy`` = the same over the images that all engines get
-    right; ``right_to_wrong`` and ``wrong_to_right``, shares of images that flipped against the reference;
+    right; ``flips_right_to_wrong`` and ``flips_wrong_to_right``, shares of images that flipped against the reference;
     ``mean_queries`` and ``median_queries``, failures counted as the queries they spent.
     """
     found: list[Record] = []
@@ -93,7 +93,10 @@ def _plain_records(study: Study, engine: str, condition: Condition) -> list[Reco
         return found
     difference = paired_difference(cell.correct[both], reference.correct[both], seed=study.seed)
     found[0] = replace(found[0], comparison=_comparison(study, difference))
-    for metric, flips in (("right_to_wrong", difference.right_to_wrong), ("wrong_to_right", difference.wrong_to_right)):
+    for metric, flips in (
+        ("flips_right_to_wrong", difference.right_to_wrong),
+        ("flips_wrong_to_right", difference.wrong_to_right),
+    ):
         found.append(_record(study, engine, condition.label, metric, wilson(flips, difference.n)))
     return found
 
@@ -271,7 +274,9 @@ def _with_flags(study: Study, found: Sequence[Record]) -> list[Record]:
     flagged = []
     for record in found:
         flags = by_engine[record.engine] if record.condition in attacks else ()
-        flagged.append(replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, record.condition), ()))))
+        flagged.append(
+            replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, record.condition), ())))
+        )
     return flagged
 
 

@@ -24,12 +24,14 @@ class Surrogate:
     """Where transfer attacks take their gradients from.
 
     Attributes:
-        source: Gives gradients.
+        source: Gives gradients, or None where the model has an operator without a gradient rule.
         sha256: The model file behind it.
+        missing: Why there is no source; empty where there is one.
     """
 
-    source: GradientSource
+    source: GradientSource | None
     sha256: str
+    missing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from ..core.files import sha256_json
 from ..core.store import ImageRow, Store, Task
 from ..inputs.dataset import check_labels
 from .attacks.catalog import needs_surrogate
-from .cells import NO_SURROGATE, Shown, attack_with_queries, shown_images
+from .cells import Shown, attack_with_queries, shown_images
 from .chunk import Chunk, LoadedChunk
 from .conditions import CLEAN, Condition
 from .plan import Run
@@ -97,10 +97,14 @@ class _ChunkWalk:
             pending = self._walk.pending(condition, self._chunk)
             if pending and condition.unsupported:
                 self._skip(condition, pending, condition.unsupported)
-            elif pending and self._walk.run.surrogate is None and needs_surrogate(condition):
-                self._skip(condition, pending, NO_SURROGATE)
+            elif pending and needs_surrogate(condition) and (missing := self._missing_surrogate()):
+                self._skip(condition, pending, missing)
             elif pending:
                 self._measure(condition, pending)
+
+    def _missing_surrogate(self) -> str:
+        surrogate = self._walk.run.surrogate
+        return "no model to take gradients from" if surrogate is None else surrogate.missing
 
     def _skip(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]], reason: str) -> None:
         for target, key, identity in pending:

@@ -87,7 +87,9 @@ def load_study(store: Store) -> Study:
         for c in plan["conditions"]
     ]
     results = Results.collect(store.tasks(plan["keys"]), images=plan["images"])
-    return Study(results=results, engines=plan["engines"], conditions=conditions, seed=plan["seed"], classes=plan["classes"])
+    return Study(
+        results=results, engines=plan["engines"], conditions=conditions, seed=plan["seed"], classes=plan["classes"]
+    )
 
 
 def totals(study: Study) -> Totals:

@@ -24,6 +24,13 @@ _METRICS = {
     "mean_queries": "queries, mean",
     "median_queries": "queries, median",
 }
+_FLAGS = {
+    "near-chance": "no better than guessing: check the class list and the preset",
+    "weaker-than-transfer": "finds less than a transfer attack of the same strength: the worst case counts",
+    "masking-suspected": "masking suspected: more robust than the reference to queries only, not to transfer",
+    "many-ties": "many tied scores: plateaus hide the way from query attacks",
+    "zero-gradients": "over 1 % of the surrogate's gradients were exactly zero",
+}
 _NAMES = {
     "clean": "clean images",
     "corruptions": "all corruptions",
@@ -154,6 +161,11 @@ def figure(record: Record) -> str:
 def metric_label(metric: str) -> str:
     """Give a metric's name in words; an unknown one as it is written."""
     return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def flag(name: str) -> str:
+    """Word a record's flag; one that is not known is shown as it is."""
+    return _FLAGS.get(name, name)
 
 
 def condition_label(condition: str) -> str:

@@ -117,7 +117,7 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
     if not tests:
         return _unpaired(document, target, group, records)
     worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
-    flags = _flags(document, group, records)
+    flags = _flags(records)
     return Headline(
         engine=target.name,
         question=_QUESTIONS[group],
@@ -128,12 +128,8 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
     )
 
 
-def _flags(document: Document, group: Group, records: Sequence[Record]) -> tuple[str, ...]:
-    flags = [flag for record in records for flag in record.flags]
-    chance = 1 / max(document.dataset.classes, 1)
-    if group == "clean" and any(record.low <= chance for record in records):
-        flags.append(f"not better than chance ({wording.percent(chance)}): check labels and preprocessing")
-    return tuple(dict.fromkeys(flags))
+def _flags(records: Sequence[Record]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(flag for record in records for flag in record.flags))
 
 
 def _detail(document: Document, target: Target, group: Group, records: Sequence[Record]) -> str:
@@ -182,7 +178,7 @@ def _unpaired(document: Document, target: Target, group: Group, records: Sequenc
         short=wording.figure(lowest),
         sentence=where + compare(lowest, None),
         tone="neutral",
-        flags=_flags(document, group, records),
+        flags=_flags(records),
     )
 
 

@@ -85,14 +85,14 @@ def legend(shown: View, names: Iterable[str]) -> Markup:
 
 def flag_list(flags: Iterable[str]) -> Markup:
     """Show warnings beside the figures they belong to; nothing where there are none."""
-    items = [element("li", {}, text(flag)) for flag in flags]
+    items = [element("li", {}, text(wording.flag(flag))) for flag in flags]
     return element("ul", {"class": "flags", "aria-label": "Flags"}, *items) if items else NOTHING
 
 
 def record_flags(records: Iterable[Record]) -> Markup:
     """Show the warnings of several records, each with the figure it belongs to."""
     lines = (
-        f"{record.engine}, {wording.condition_label(record.condition)}: {flag}"
+        f"{record.engine}, {wording.condition_label(record.condition)}: {wording.flag(flag)}"
         for record in records
         for flag in record.flags
     )

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 from PIL import Image
 
 from robustmq_trt import assets
@@ -90,16 +92,34 @@ def test_an_undecodable_image_is_counted_with_its_reason(command, pair, tmp_path
     assert failures[0]["reason"]
 
 
-def test_a_transfer_attack_without_a_float_model_is_a_skipped_cell(command, pair, tmp_path):
+def test_a_transfer_attack_without_a_gradient_rule_is_a_skipped_cell(command, pair, tmp_path):
+    model = onnx.load(pair[0])
+    output = model.graph.output[0].name
+    model.graph.node.append(helper.make_node("Einsum", [output, output], ["tail"], equation="ij,ij->ij"))
+    model.graph.output[0].name = "tail"
+    onnx.save(model, tmp_path / "squared.onnx")
+
     code, out, _ = command(
-        *("evaluate", pair[1], "--data", assets.images_dir("eval"), "--images", "8", "-o", tmp_path, "--json", *FEW),
-        *("--attack", "mifgsm:eps=2"),
+        *("evaluate", tmp_path / "squared.onnx", "--data", assets.images_dir("eval"), "--images", "8"),
+        *("-o", tmp_path, "--json", *FEW, "--attack", "mifgsm:eps=2"),
     )
 
     totals = json.loads(out)["totals"]
     assert code == 0
     assert totals["skipped"] == 1
-    assert "--surrogate" in totals["reasons"][0]["reason"]
+    assert "Einsum" in totals["reasons"][0]["reason"]
+
+
+def test_an_integer_engine_alone_is_attacked_with_its_own_straight_through_gradients(command, pair, tmp_path):
+    code, out, _ = command(
+        *("evaluate", pair[1], "--data", assets.images_dir("eval"), "--images", "16", "-o", tmp_path, "--json", *FEW),
+        *("--attack", "mifgsm:eps=8"),
+    )
+
+    records = {r["metric"]: r for r in json.loads(out)["records"] if r["condition"].startswith("mifgsm")}
+    assert code == 0
+    assert records["adversarial_robustness"]["value"] < 0.2
+    assert records["robust_accuracy"]["flags"] == []
 
 
 def test_the_surrogate_may_be_named(command, pair, tmp_path):

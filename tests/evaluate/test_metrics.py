@@ -34,7 +34,9 @@ def cell(correct: str, **columns: object) -> Cell:
 
 def study(cells: Mapping[tuple[str, str], Cell], *conditions: Condition) -> Study:
     engines = list(dict.fromkeys(engine for engine, _ in cells))
-    return Study(results=Results(cells=cells, missing={}), engines=engines, conditions=[CLEAN, *conditions], seed=0, classes=10)
+    return Study(
+        results=Results(cells=cells, missing={}), engines=engines, conditions=[CLEAN, *conditions], seed=0, classes=10
+    )
 
 
 def find(found: list[Record], engine: str, condition: str, metric: str) -> Record:
@@ -55,8 +57,8 @@ def test_accuracy_counts_valid_images_only():
 def test_flips_are_counted_both_ways_against_the_reference():
     found = records(study({("float", "clean"): cell("111100"), ("int8", "clean"): cell("110010")}))
 
-    assert find(found, "int8", "clean", "right_to_wrong").value == pytest.approx(2 / 6)
-    assert find(found, "int8", "clean", "wrong_to_right").value == pytest.approx(1 / 6)
+    assert find(found, "int8", "clean", "flips_right_to_wrong").value == pytest.approx(2 / 6)
+    assert find(found, "int8", "clean", "flips_wrong_to_right").value == pytest.approx(1 / 6)
     comparison = find(found, "int8", "clean", "accuracy").comparison
     assert comparison is not None
     assert (comparison.right_to_wrong, comparison.wrong_to_right) == (2, 1)
