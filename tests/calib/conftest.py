@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx.parser
 import pytest
+
 from robustmq_trt.calib.histogram import Observed, count_values, grid_exponent, scratch
 
 Observe = Callable[[np.ndarray], Observed]

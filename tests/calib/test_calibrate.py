@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnx.parser
 import pytest
+
 from robustmq_trt.calib.calibrate import calibrate
 from robustmq_trt.calib.catalog import METHODS
 from robustmq_trt.core.errors import InputError, UnsupportedError

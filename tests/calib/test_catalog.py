@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from robustmq_trt.calib.catalog import METHODS, find_method
 from robustmq_trt.core.errors import InputError
 

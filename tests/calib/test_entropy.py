@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy import stats
+
 from robustmq_trt.calib.entropy import (
     SIGNED_LEVELS,
     UNSIGNED_LEVELS,
@@ -8,7 +10,6 @@ from robustmq_trt.calib.entropy import (
     entropy,
     without_zero_spike,
 )
-from scipy import stats
 
 
 def divergence_step_by_step(magnitudes: np.ndarray, size: int, levels: int) -> float:

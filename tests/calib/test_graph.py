@@ -1,5 +1,6 @@
 import onnx.parser
 import pytest
+
 from robustmq_trt.calib.graph import absorbed_tensors, activation_tensors, model_input
 from robustmq_trt.core.errors import InputError
 

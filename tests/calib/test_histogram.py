@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from robustmq_trt.calib.histogram import SIDE_BINS, Observed, coarsen, count_values, grid_exponent, scratch
 
 # two magnitudes 2**130 apart are beyond what one float32 scale can serve

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from robustmq_trt.calib.mse import expected_error, filled_bins, mse
 
 NAMES = ["gauss", "relu", "relu6", "laplace", "outlier", "lopsided"]
