@@ -217,13 +217,16 @@ class Oracle:
         rows, classes = np.arange(len(outputs)), outputs.shape[1]
         if labels.max() >= classes:
             raise InputError(f"Label {labels.max()} is outside the engine's {classes} classes. Check the label file.")
-        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(outputs), axis=1)
-        if not finite.all():
-            outputs = np.where(finite[:, None], outputs, np.float32(0))
+        finite: NDArray[np.bool_] = np.isfinite(outputs)
+        sound = finite.all()
+        if not sound:
+            outputs = np.where(finite, outputs, np.float32(0))
         seen = seen_by_attacker(outputs, self._access, output_kind=self._output_kind)
         others = seen.copy()
         others[rows, labels] = -np.inf
         margins = (seen[rows, labels] - others.max(axis=1)).tolist()
         wrong = (outputs.argmax(axis=1) != labels).tolist()
-        answers = map(Answer, seen, margins, wrong)
-        return [answer if valid else None for answer, valid in zip(answers, finite.tolist(), strict=True)]
+        answers: list[Answer | None] = list(map(Answer, seen, margins, wrong))
+        return (
+            answers if sound else [answer if row.all() else None for answer, row in zip(answers, finite, strict=True)]
+        )

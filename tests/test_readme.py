@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from robustmq_trt import assets
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()

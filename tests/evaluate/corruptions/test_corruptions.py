@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate.corruptions import brightness, gaussian_noise, jpeg, motion_blur
 from robustmq_trt.evaluate.corruptions.catalog import CORRUPTIONS, corrupt, corrupt_with, corruption_task
