@@ -17,7 +17,7 @@ from .recipe import BuildRequest, build
 _CORRUPTIONS = ("gaussian_noise", "motion_blur", "brightness", "jpeg")
 _SEVERITIES = (1, 3, 5)
 _PRESETS = ("torchvision", "opencv-linear", "opencv-nearest", "opencv-area")
-_ATTACKS = ("mifgsm:eps=2", "square:eps=2,queries=300")
+_ATTACKS = ("mifgsm:eps=2", "square:eps=2,queries=200")
 _PARTIAL = 3
 
 

@@ -177,7 +177,7 @@ class Oracle:
         for ticket in tickets:
             self._queries[ticket] += 1
         outputs = self._infer(images)
-        return self._answers(outputs, np.array([self._labels[ticket] for ticket in tickets]))
+        return self._answers(outputs, [self._labels[ticket] for ticket in tickets])
 
     def _check(self, images: Image, tickets: Sequence[int]) -> None:
         count = len(tickets)
@@ -213,20 +213,27 @@ class Oracle:
             raise EngineError(f"The engine gave scores of shape {outputs.shape} for {len(images)} images.")
         return outputs[:count]
 
-    def _answers(self, outputs: Floats, labels: NDArray[np.int64]) -> list[Answer | None]:
-        rows, classes = np.arange(len(outputs)), outputs.shape[1]
-        if labels.max() >= classes:
-            raise InputError(f"Label {labels.max()} is outside the engine's {classes} classes. Check the label file.")
+    def _answers(self, outputs: Floats, labels: list[int]) -> list[Answer | None]:
+        # The engine leaves the caches cold, so each array operation here costs several times what it does in a loop.
+        if max(labels) >= outputs.shape[1]:
+            raise InputError(
+                f"Label {max(labels)} is outside the engine's {outputs.shape[1]} classes. Check the label file."
+            )
         finite: NDArray[np.bool_] = np.isfinite(outputs)
         sound = finite.all()
         if not sound:
             outputs = np.where(finite, outputs, np.float32(0))
         seen = seen_by_attacker(outputs, self._access, output_kind=self._output_kind)
-        others = seen.copy()
-        others[rows, labels] = -np.inf
-        margins = (seen[rows, labels] - others.max(axis=1)).tolist()
-        wrong = (outputs.argmax(axis=1) != labels).tolist()
-        answers: list[Answer | None] = list(map(Answer, seen, margins, wrong))
-        return (
-            answers if sound else [answer if row.all() else None for answer, row in zip(answers, finite, strict=True)]
-        )
+        columns = zip(seen, _margins(seen, labels), outputs.argmax(axis=1).tolist(), labels, strict=True)
+        answers: list[Answer | None] = [Answer(row, margin, top != label) for row, margin, top, label in columns]
+        if not sound:
+            answers = [answer if row.all() else None for answer, row in zip(answers, finite, strict=True)]
+        return answers
+
+
+def _margins(seen: Floats, labels: list[int]) -> list[float]:
+    own = np.arange(len(seen)), labels
+    others = seen.copy()
+    others[own] = -np.inf
+    margins: list[float] = (seen[own] - others.max(axis=1)).tolist()
+    return margins

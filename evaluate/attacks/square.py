@@ -19,6 +19,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _RUN_LENGTH = 10_000
 _PROPOSALS_PER_BLOCK = 64
 _LOW_WORD = 0xFFFFFFFF
+_CHANNEL_BITS = np.array([1 << 63, 1 << 62, 1 << 61], dtype=np.uint64)
 
 
 class Schedule(NamedTuple):
@@ -165,7 +166,7 @@ class SquareState:
         self._schedule = square_schedule(self._attack.budget, height, width, self._attack.p_init)
         self._draws = _draws(self._rng)
         if self._start is None:
-            self._best = stripes(corners, self._rng)
+            self._best = stripes(corners[0], corners[-1], self._rng)
         else:
             self._best = np.clip(self._start, corners[0], corners[-1])
 
@@ -211,12 +212,13 @@ def ball_corners(image: Image, eps: int) -> Image:
     return corners
 
 
-def stripes(corners: Image, rng: np.random.Generator) -> Image:
+def stripes(low: Image, high: Image, rng: np.random.Generator) -> Image:
     """Give the start of the search: every column at the lower or upper bound, drawn for each channel.
 
     Args:
-        corners: (8, H, W, 3) uint8 from ``ball_corners``.
-        rng: Random stream; one draw per column is taken.
+        low: (H, W, 3) uint8, the lower bounds.
+        high: (H, W, 3) uint8, the upper bounds.
+        rng: Random stream; one raw word per column is taken.
 
     Returns:
         (H, W, 3) uint8.
@@ -224,9 +226,8 @@ def stripes(corners: Image, rng: np.random.Generator) -> Image:
     Reference:
         Andriushchenko et al. 2020, arXiv 1912.00049, section 4.1 ("vertical stripes of width one").
     """
-    columns = np.arange(corners.shape[2])
-    colours = rng.bit_generator.random_raw(len(columns)) >> np.uint64(61)
-    return np.ascontiguousarray(corners[colours, :, columns].swapaxes(0, 1))
+    words = rng.bit_generator.random_raw(low.shape[1])
+    return np.where((words[:, None] & _CHANNEL_BITS) != 0, high, low)
 
 
 def square_schedule(budget: int, height: int, width: int, p_init: float) -> Schedule:
