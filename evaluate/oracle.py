@@ -232,7 +232,7 @@ class Oracle:
 
 
 def _margins(seen: Floats, labels: list[int]) -> list[float]:
-    own = np.arange(len(seen)), labels
+    own = np.arange(len(seen)), np.array(labels)
     others = seen.copy()
     others[own] = -np.inf
     margins: list[float] = (seen[own] - others.max(axis=1)).tolist()

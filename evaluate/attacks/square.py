@@ -226,7 +226,7 @@ def stripes(low: Image, high: Image, rng: np.random.Generator) -> Image:
     Reference:
         Andriushchenko et al. 2020, arXiv 1912.00049, section 4.1 ("vertical stripes of width one").
     """
-    words = rng.bit_generator.random_raw(low.shape[1])
+    words = np.asarray(rng.bit_generator.random_raw(low.shape[1]))
     return np.where((words[:, None] & _CHANNEL_BITS) != 0, high, low)
 
 
