@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from ..calib.calibrate import calibrate
 from ..calib.catalog import find_method
 from ..core.artifact import Card, card_path, write_card
 from ..core.errors import InputError, ThresholdError, UnsupportedError
-from ..core.files import sha256_file, write_json
+from ..core.files import sha256_file, staging, write_json
 from ..core.precision import Precision
 from ..core.provenance import available_cores, package_versions
 from ..core.ranges import RangeTable
@@ -132,7 +130,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
     signature = classifier_signature(prepared.model)
     pipeline = _fitted(find_preset(request.preset), signature.height, signature.width, signature.layout)
     stem = _stem(request.model)
-    with _staging(request.output) as folder:
+    with staging(request.output) as folder:
         reference = folder / f"{stem}.fp32.onnx"
         write_model(prepared.model, reference)
         table, calibration = _ranges(request, prepared.model, sha256_file(reference), pipeline, folder, stem, progress)
@@ -287,20 +285,6 @@ def _require(audit: Audit, least: float | None) -> None:
             f"Integer coverage is {audit.integer_coverage:.4f}, below the required {least:.4f} ({worst}). "
             "Nothing was written. Run `audit` on a build without --require-integer for the whole table."
         )
-
-
-@contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """Yield a folder whose files are moved into ``output`` if the block succeeds, and vanish if it does not."""
-    output.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=output, prefix=".build-"))
-    try:
-        yield folder
-        # Cards last: a model without its card is complete in itself, a card without its model is not.
-        for path in sorted(folder.iterdir(), key=lambda entry: entry.name.endswith(".card.json")):
-            path.replace(output / path.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

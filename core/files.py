@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -59,6 +60,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files move into ``output`` if the block succeeds, and vanish if it does not."""
+    output.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=output, prefix=".part-"))
+    try:
+        yield folder
+        for path in sorted(folder.iterdir()):
+            path.replace(output / path.name)
+        _sync_folder(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from robustmq_trt.core.files import atomic_path, sha256_file, sha256_json, write_json
+from robustmq_trt.core.files import atomic_path, sha256_file, sha256_json, staging, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -29,6 +29,21 @@ def test_a_whole_write_replaces_the_file(tmp_path):
 
     assert json.loads(path.read_text()) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["ranges.json"]
+
+
+def test_staged_files_appear_together_or_not_at_all(tmp_path):
+    def interrupted_build():
+        with staging(tmp_path) as folder:
+            (folder / "model.onnx").write_bytes(b"whole")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_build()
+    assert list(tmp_path.iterdir()) == []
+
+    with staging(tmp_path) as folder:
+        (folder / "model.onnx").write_bytes(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_file_hash_equals_hashlib_s_over_the_whole(tmp_path):
