@@ -45,7 +45,7 @@ class WeightCodes:
 
     def values(self) -> NDArray[np.float32]:
         """Give the weights that the codes stand for: float32 in the weight's shape."""
-        return (self.codes * along(self.scales, self.axis, self.codes.ndim)).astype(np.float32)
+        return np.asarray(self.codes * along(self.scales, self.axis, self.codes.ndim), np.float32)
 
 
 def level_limit(bits: int) -> int:
