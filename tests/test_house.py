@@ -97,8 +97,7 @@ def test_ruff_is_content(command):
 def test_mypy_is_content_in_strict_mode(tmp_path):
     # mypy finds packages by folder name; the checkout may have any, so it is looked at through a link.
     (tmp_path / "robustmq_trt").symlink_to(ROOT)
-    names = [name for name in PROJECT["tool"]["setuptools"]["packages"] if name != "robustmq_trt"]
-    packages = [option for name in names for option in ("-p", name)]
+    packages = [option for folder in sorted(FLOOR_OF) for option in ("-p", f"robustmq_trt.{folder}")]
 
     result = run_tool(
         *("mypy", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache"), *packages),
