@@ -117,7 +117,7 @@ class Recipe:
             InputError: If the text is no TOML, lacks the precision, or breaks a rule; the message names the layer.
 
         Example:
-            >>> text = 'precision = "w4a4"\n[layers."/head/Gemm"]\\nfloat = true'
+            >>> text = 'precision = "w4a4"\n[layers."/head/Gemm"]\nfloat = true'
             >>> Recipe.parse(text).float_layers
             ('/head/Gemm',)
         """
