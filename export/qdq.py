@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..core.errors import InputError, UnsupportedError
+from ..core.errors import InputError, UnsupportedError, unknown
 from ..core.files import sha256_bytes
 from ..core.ranges import RangeTable
 from .batchnorm_as_conv import batchnorm_as_conv
-from .graph import consumers, initializers, is_standard, values
+from .codomain import clip_bounds, codomains
+from .graph import consumers, initializers, is_standard
 from .onnx_file import check_model, one_line, opset, serialize
 from .prepare import MAX_IR_VERSION, MIN_OPSET
 from .profiles import Profile, find_profile
@@ -28,7 +29,12 @@ _INFERRED = "onnx.infer"  # ONNX Runtime's mark for "shapes are inferred"; witho
 
 
 def quantize(
-    model: onnx.ModelProto, ranges: RangeTable, *, precision: str = "w8a8", profile: str = "cpu-u8"
+    model: onnx.ModelProto,
+    ranges: RangeTable,
+    *,
+    precision: str = "w8a8",
+    profile: str = "cpu-u8",
+    keep_float: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Quantize a float model to QDQ form with ready activation ranges.
 
@@ -41,19 +47,22 @@ def quantize(
         ranges: At least the tensors of `quantizable_tensors`; others are ignored.
         precision: What the numbers are rounded to, e.g. ``"w8a8"``.
         profile: A name of `PROFILES`.
+        keep_float: Names of nodes that stay in float.
 
     Returns:
         The QDQ model, with profile, precision, calibration method and the source's sha256 in its metadata.
 
     Raises:
-        InputError: If a range is missing or not finite, a weight is not finite, or the model is quantized already.
+        InputError: If a range is missing or not finite, a weight is not finite, the model is quantized already, or a
+            name in ``keep_float`` is no node's.
         UnsupportedError: If the precision is not available, or onnxruntime is missing.
     """
     chosen = find_profile(profile, precision=precision)
     source = _source(model)
+    _check_nodes(source.graph, keep_float)
     names = _candidates(source)
     given = {name: _bounds(name, ranges.ranges[name]) for name in names if name in ranges.ranges}
-    quantized, used = _place(source, {**dict.fromkeys(names, (0.0, 1.0)), **given}, chosen)
+    quantized, used = _place(source, {**dict.fromkeys(names, (0.0, 1.0)), **given}, chosen, keep_float)
     missing = [name for name in used if name not in given]
     if missing:
         raise InputError(
@@ -101,6 +110,13 @@ def _check_weights(graph: onnx.GraphProto) -> None:
             raise InputError(f"Weight '{name}' holds values that are not finite. Export the model again.")
 
 
+def _check_nodes(graph: onnx.GraphProto, names: Sequence[str]) -> None:
+    known = [node.name for node in graph.node]
+    for name in names:
+        if name not in known:
+            raise unknown("layer", name, known)
+
+
 def _candidates(source: onnx.ModelProto) -> tuple[str, ...]:
     """Give every float tensor that is no constant, in the graph's order."""
     graph = source.graph
@@ -124,7 +140,10 @@ def _bounds(name: str, pair: tuple[float, float]) -> tuple[float, float]:
 
 
 def _place(
-    source: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], profile: Profile
+    source: onnx.ModelProto,
+    ranges: Mapping[str, tuple[float, float]],
+    profile: Profile,
+    keep_float: Sequence[str] = (),
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Run the quantizer; give its model and the tensors whose own range went into a scale."""
     library = require("onnxruntime.quantization", "Quantization")
@@ -140,7 +159,7 @@ def _place(
         activation_qType=kinds[profile.activations],
         tensors_range=_tensors_data(ranges, source.graph),
         nodes_to_quantize=[],
-        nodes_to_exclude=_float_nodes(source.graph),
+        nodes_to_exclude=[*_float_nodes(source.graph), *keep_float],
         op_types_to_quantize=_operators(),
         extra_options={"ActivationSymmetric": profile.symmetric_activations},
     )
@@ -156,7 +175,7 @@ def _place(
 
 def _tensors_data(ranges: Mapping[str, tuple[float, float]], graph: onnx.GraphProto) -> Any:
     calibrate = require("onnxruntime.quantization.calibrate", "Quantization")
-    limits = _codomains(graph)
+    limits = codomains(graph)
     data = {}
     for name, (low, high) in ranges.items():
         bottom, top = limits.get(name, (-math.inf, math.inf))
@@ -170,32 +189,6 @@ def _operators() -> list[str]:
     return sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry})
 
 
-def _codomains(graph: onnx.GraphProto) -> dict[str, tuple[float, float]]:
-    """Give what Relu and Clip can output; 0 belongs to every quantized range."""
-    limits = {}
-    for node in graph.node:
-        bounds = _clip_bounds(graph, node)
-        if bounds is not None:
-            limits[node.output[0]] = (min(bounds[0], 0.0), max(bounds[1], 0.0))
-    return limits
-
-
-def _clip_bounds(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[float, float] | None:
-    """Give the bounds of a Relu or Clip, or None for other nodes and bounds that are computed."""
-    if is_standard(node, "Relu"):
-        return 0.0, math.inf
-    if not is_standard(node, "Clip"):
-        return None
-    bounds = [-math.inf, math.inf]
-    for index, name in enumerate(node.input[1:3]):
-        if name:
-            found = values(initializers(graph), [name])
-            if found is None:
-                return None
-            bounds[index] = float(found[0].item())
-    return bounds[0], bounds[1]
-
-
 def _float_nodes(graph: onnx.GraphProto) -> list[str]:
     """Name the nodes that stay in float: a Softmax at the output, a Clip that saturation cannot replace."""
     outputs = {entry.name for entry in graph.output}
@@ -205,7 +198,7 @@ def _float_nodes(graph: onnx.GraphProto) -> list[str]:
         if is_standard(node, "Softmax", "LogSoftmax") and (node.output[0] in outputs or readers[node.output[0]] == 0):
             kept.append(node.name)
         if is_standard(node, "Clip"):
-            bounds = _clip_bounds(graph, node)
+            bounds = clip_bounds(graph, node)
             if bounds is None or bounds[0] > 0 or bounds[1] < 0:
                 kept.append(node.name)
     return kept

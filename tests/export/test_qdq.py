@@ -341,3 +341,22 @@ def test_real_models_fuse_fully_into_integer_kernels(name, fused, realdata, imag
     kinds = operators(onnx.load(str(tmp_path / "optimized.onnx")))
     assert {kind: kinds[kind] for kind in fused} == fused
     assert not {"Conv", "Clip", "Relu", "Gemm", "Add", "MatMul", "GlobalAveragePool"} & kinds.keys()
+
+
+def test_a_node_kept_in_float_reads_float_weights(make_net, images):
+    model = prepare(make_net("conv_bn")).model
+    (head,) = (node.name for node in model.graph.node if node.op_type == "Gemm")
+
+    result = quantize(model, table(observe(model, images(model, 8))), keep_float=[head])
+
+    (node,) = (node for node in result.graph.node if node.op_type == "Gemm")
+    assert constants(result)[node.input[1]].dtype == np.float32
+    assert operators(result)["Conv"] == 1
+    assert any(value.dtype == np.int8 and value.ndim == 4 for value in constants(result).values())
+
+
+def test_keeping_a_node_in_float_that_is_not_there_is_refused(make_net, images):
+    model = prepare(make_net("conv_bn")).model
+
+    with pytest.raises(InputError, match="Unknown layer 'conv9'"):
+        quantize(model, table(observe(model, images(model, 8))), keep_float=["conv9"])
