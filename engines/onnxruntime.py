@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RobustMQError, UnsupportedError
 from ..core.files import sha256_file
 from ..core.provenance import available_cores, cpu
 from .audit import Audit
+from .onnx_source import checked_model, external_hashes, first_line
 from .onnxruntime_audit import Subject, audit_session
 from .onnxruntime_signature import read_spec
 from .protocol import EngineSpec
 
 CPU_PROVIDERS = ("CPUExecutionProvider",)
-# Operators outside these domains would have to be loaded from native code that nobody has checked.
-_KNOWN_DOMAINS = frozenset(("", "ai.onnx", "ai.onnx.ml", "com.microsoft"))
 _QUIET = 4  # fatal only: every error reaches the caller as an exception anyway
 
 
@@ -37,8 +35,8 @@ class OnnxRuntimeEngine:
         self._threads = threads
         self._simulate = simulate
         self._providers = tuple(providers)
-        model = _checked(path)
-        self._external = _external_hashes(model, path.parent)
+        model = checked_model(path)
+        self._external = external_hashes(model, path.parent)
         self._session: Any = self._build()
         self._spec = read_spec(self._session, model.graph, path)
         self._dtype = np.dtype(self._spec.dtype)
@@ -94,13 +92,13 @@ class OnnxRuntimeEngine:
             RobustMQError: If ONNX Runtime fails on the batch.
         """
         if batch.dtype != self._dtype or batch.shape[1:] != self._shape or not self._fits(len(batch)):
-            raise InputError(_expected(self._spec, batch))
+            raise InputError(self._spec.refusal(batch))
         if self._session is None:
             raise InputError(f"The engine of '{self._path.name}' is closed. Open it again.")
         try:
             (scores,) = self._session.run(None, {self._input_name: batch})
         except Exception as error:  # ONNX Runtime's errors share no base class but this
-            raise RobustMQError(f"ONNX Runtime failed on a batch of {len(batch)}: {_first_line(error)}.") from error
+            raise RobustMQError(f"ONNX Runtime failed on a batch of {len(batch)}: {first_line(error)}.") from error
         return np.ascontiguousarray(scores, dtype=np.float32)
 
     def audit(self) -> Audit:
@@ -180,7 +178,7 @@ def _session(ort: Any, path: Path, options: Any, providers: Sequence[str]) -> An
     try:
         session = ort.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's errors share no base class but this
-        raise InputError(f"ONNX Runtime cannot load '{path}': {_first_line(error)}.") from error
+        raise InputError(f"ONNX Runtime cannot load '{path}': {first_line(error)}.") from error
     if session.get_providers()[0] != providers[0]:
         raise UnsupportedError(
             f"{providers[0]} could not start and ONNX Runtime fell back to {session.get_providers()[0]}. "
@@ -197,39 +195,3 @@ def _runtime() -> Any:
             f"ONNX Runtime is not importable: {error}. Install it with: pip install 'robustmq-trt[cpu]'"
         ) from error
     return onnxruntime
-
-
-def _checked(path: Path) -> onnx.ModelProto:
-    """Read a model with ONNX's own checker in front of the runtime, which follows links the checker refuses."""
-    try:
-        onnx.checker.check_model(str(path))
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf, checker and file errors share no base class but this
-        raise InputError(f"'{path}' is not a valid ONNX model: {_first_line(error)}.") from error
-    own = {function.domain for function in model.functions}
-    foreign = sorted({node.domain for node in model.graph.node} - _KNOWN_DOMAINS - own)
-    if foreign:
-        raise UnsupportedError(
-            f"'{path}' uses operators of the domain '{foreign[0]}', which need native code of their own. "
-            "Export the model with standard operators."
-        )
-    return model
-
-
-def _external_hashes(model: onnx.ModelProto, folder: Path) -> dict[str, str]:
-    """Hash the files beside the model that hold weights; the checker has refused those outside its folder."""
-    names = {
-        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    return {name: sha256_file(folder / name) for name in sorted(names)}
-
-
-def _expected(spec: EngineSpec, batch: NDArray[Any]) -> str:
-    size = "N" if spec.fixed_batch is None else str(spec.fixed_batch)
-    shape = ", ".join((size, *(str(side) for side in spec.image_shape)))
-    return f"Expected a batch ({shape}) of {spec.dtype} with N >= 1, got {batch.shape} of {batch.dtype}."
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

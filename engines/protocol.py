@@ -49,6 +49,12 @@ class EngineSpec:
             return (self.channels, self.height, self.width)
         return (self.height, self.width, self.channels)
 
+    def refusal(self, batch: NDArray[Any]) -> str:
+        """Give the sentence that refuses a batch of another shape or type."""
+        size = "N" if self.fixed_batch is None else str(self.fixed_batch)
+        shape = ", ".join((size, *(str(side) for side in self.image_shape)))
+        return f"Expected a batch ({shape}) of {self.dtype} with N >= 1, got {batch.shape} of {batch.dtype}."
+
     def to_json(self) -> dict[str, Any]:
         """Give the signature as JSON data."""
         return asdict(self)
