@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.errors import ThresholdError
 from ..engines.audit import Audit
-from ..engines.catalog import open_engine
+from ..engines.catalog import open_engine, split_target
 from ..export.onnx_file import read_model
 from .options import Subparsers, add_common, print_json, share, table
 
@@ -25,8 +25,9 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    if options.target.endswith(".onnx"):
-        read_model(Path(options.target))  # refuses what must not reach a runtime
+    file = Path(split_target(options.target).path)
+    if file.suffix == ".onnx":
+        read_model(file)  # refuses what must not reach a runtime
     engine = open_engine(options.target, threads=options.threads)
     try:
         audit = engine.audit()

@@ -53,7 +53,7 @@ class EvaluateRequest:
         images: Number of images drawn from the data, or None for all.
         preset: Preprocessing, or None for what the cards declare.
         surrogate: Float model for transfer attacks, or None for the first target.
-        score_access: What a query attack sees.
+        score_access: What a query attack sees, or None for all that the engine puts out.
         seed: Seed of every random stream.
         threads: Threads of each engine.
         batch: Images in one call.
@@ -70,7 +70,7 @@ class EvaluateRequest:
     images: int | None = None
     preset: str | None = None
     surrogate: Path | None = None
-    score_access: ScoreAccess = "logits"
+    score_access: ScoreAccess | None = None
     seed: int = 0
     threads: int | None = None
     batch: int = 32
@@ -113,7 +113,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--corruption", action="append", default=[], metavar="SPEC", help="e.g. motion_blur:3")
     parser.add_argument("--shift", action="append", default=[], metavar="PRESET", help="serve through another preset")
     parser.add_argument("--surrogate", type=Path, metavar="MODEL", help="float model to take gradients from")
-    parser.add_argument("--score-access", choices=SCORE_ACCESS, default="logits", help="what a query attack sees")
+    parser.add_argument(
+        "--score-access", choices=SCORE_ACCESS, help="what a query attack sees (default: the raw output)"
+    )
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
     parser.add_argument("--latency", type=seconds, default=1.0, metavar="SECONDS", help="per figure; 0 measures none")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder; an interrupted run goes on in it")
@@ -284,7 +286,7 @@ def _save_setting(
         "provenance": {
             **provenance(),
             "seed": run.plan.seed,
-            "score access": run.plan.score_access,
+            "score access": {target.name: run.score_access(target) for target in run.targets},
             "preset": targets[0].target.pipeline.to_json(),
             "engines": {o.target.name: dict(o.target.engine.provenance()) for o in targets},
             "surrogate": _agreement(run.surrogate, targets, run.dataset),

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.artifact import Card, read_card
 from ..core.errors import InputError
 from ..core.files import sha256_file
-from ..engines.catalog import open_engine
+from ..engines.catalog import open_engine, split_target
 from ..engines.protocol import Engine
 from ..engines.selftest import SelfTest, self_test
 from ..evaluate.target import Target
@@ -76,7 +76,7 @@ def opened_targets(
         for path, card, name in zip(paths, cards, names, strict=True):
             engine = open_engine(path, threads=threads)
             stack.callback(engine.close)
-            found.append(_opened(Path(path), engine, card, name, pipeline, batch))
+            found.append(_opened(Path(split_target(path).path), engine, card, name, pipeline, batch))
         _check_alike(found)
         yield found
 
@@ -109,9 +109,10 @@ def _calibration_hashes(target: Opened) -> set[str]:
 
 
 def _checked_card(path: str) -> Card | None:
-    if path.endswith(".onnx"):
-        read_model(Path(path))  # refuses what must not reach a runtime
-    return read_card(Path(path)) if Path(path).is_file() else None
+    file = Path(split_target(path).path)
+    if file.suffix == ".onnx":
+        read_model(file)  # refuses what must not reach a runtime
+    return read_card(file) if file.is_file() else None
 
 
 def _pipeline(paths: Sequence[str], cards: Sequence[Card | None], preset: str | None) -> Pipeline:
@@ -131,11 +132,12 @@ def _pipeline(paths: Sequence[str], cards: Sequence[Card | None], preset: str | 
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """Give each target its file's stem, with its folder in front where two stems are equal."""
-    stems = [Path(path).name.removesuffix(".onnx") for path in paths]
+    """Give each target its file's stem and the backend it names, with its folder where two are equal."""
+    split = [split_target(path) for path in paths]
+    stems = [Path(path).name.removesuffix(".onnx") + (f" ({backend})" if backend else "") for backend, path in split]
     names = [
         stem if stems.count(stem) == 1 else f"{Path(path).parent.name}/{stem}"
-        for path, stem in zip(paths, stems, strict=True)
+        for (_, path), stem in zip(split, stems, strict=True)
     ]
     if len(set(names)) != len(names):
         raise InputError(f"Expected different targets, got {', '.join(paths)}. Name each file once.")

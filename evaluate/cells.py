@@ -102,7 +102,7 @@ def attack_with_queries(
         target.pipeline,
         batch=target.batch,
         budget=attack.budget,
-        score_access=run.plan.score_access,
+        score_access=run.score_access(target),
         output_kind=target.engine.spec.output_kind,
         pad=target.pad,
     )

@@ -41,13 +41,13 @@ class Plan:
     Attributes:
         conditions: What is done to the images; the clean one is always measured.
         seed: Seed of every random stream.
-        score_access: What a query attack sees of the engine's output.
+        score_access: What a query attack sees of the engine's output; None for all that the engine puts out.
         chunk_images: Images per task; changes nothing but how often results are stored.
     """
 
     conditions: Sequence[Condition]
     seed: int = 0
-    score_access: ScoreAccess = "logits"
+    score_access: ScoreAccess | None = None
     chunk_images: int = CHUNK_IMAGES
 
 
@@ -87,6 +87,10 @@ class Run:
         """The plan's conditions, the clean one first, each once."""
         return list(dict.fromkeys([CLEAN, *self.plan.conditions]))
 
+    def score_access(self, target: Target) -> ScoreAccess:
+        """Give what a query attack sees of a target: what was asked for, else its raw output."""
+        return self.plan.score_access or target.engine.spec.output_kind
+
     def identity(self, target: Target, condition: Condition, chunk: Chunk) -> dict[str, Any]:
         """Give everything a task's rows depend on, as JSON data."""
         identity = {
@@ -99,6 +103,6 @@ class Run:
             "chunk": [chunk.first, chunk.key],
         }
         if condition.kind == "attack":
-            identity["score_access"] = self.plan.score_access
+            identity["score_access"] = self.score_access(target)
             identity["surrogate"] = self.surrogate.sha256 if self.surrogate and needs_surrogate(condition) else None
         return identity
