@@ -17,7 +17,7 @@ from ...core.errors import UnsupportedError
 from .emitter import Emitter, Site
 from .graph import ForwardGraph, read_forward
 from .logits import without_softmax
-from .rules import RULES
+from .rules import RULES, SEVERAL_OUTPUTS
 
 LABELS, SCORES, GRADIENT = "labels", "scores", "input_gradient"
 
@@ -74,13 +74,14 @@ def _sweep(emitter: Emitter, cotangent: str, straight_through: bool) -> str:
         if not names:
             continue
         rule = RULES.get(node.op_type)
-        if rule is None or names != [node.output[0]] or node.domain not in ("", "ai.onnx"):
+        several = node.op_type in SEVERAL_OUTPUTS
+        if rule is None or not (several or names == [node.output[0]]) or node.domain not in ("", "ai.onnx"):
             raise _no_rule(node)
         site = Site(
             node=node,
             graph=graph,
             emit=emitter,
-            gradient=_total(emitter, arrived[names[0]]),
+            gradients=[_total(emitter, arrived[name]) if name in names else None for name in node.output],
             straight_through=straight_through,
         )
         for name, gradient in zip(node.input, rule(site), strict=False):

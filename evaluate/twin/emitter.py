@@ -67,21 +67,28 @@ class Emitter:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where a rule is applied: one forward node and the gradient that arrives at its first output.
+    """Where a rule is applied: one forward node and the gradients that arrive at its outputs.
 
     Attributes:
         node: The forward node; a rule may ask it for further outputs.
         graph: The forward graph around it.
         emit: Where the rule writes its nodes.
-        gradient: Name of d loss / d output, in the output's shape.
+        gradients: Name of d loss / d output per output, in the output's shape; None where nothing arrives.
         straight_through: Whether rounding passes the gradient on inside its clip range.
     """
 
     node: onnx.NodeProto
     graph: ForwardGraph
     emit: Emitter
-    gradient: str
+    gradients: Sequence[str | None]
     straight_through: bool
+
+    @property
+    def gradient(self) -> str:
+        """Name of d loss / d output for the first output."""
+        first = self.gradients[0]
+        assert first is not None
+        return first
 
     @property
     def output(self) -> str:

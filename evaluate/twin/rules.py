@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from . import rules_conv, rules_dense, rules_elementwise, rules_pool, rules_quantize, rules_shape
+from . import (
+    rules_conv,
+    rules_dense,
+    rules_elementwise,
+    rules_pick,
+    rules_pool,
+    rules_quantize,
+    rules_shape,
+    rules_smooth,
+)
 from .emitter import Gradients, Site
 
 Rule = Callable[[Site], Gradients]
@@ -23,24 +32,35 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "DequantizeLinear": rules_quantize.dequantize_linear,
         "Div": rules_elementwise.div,
         "Dropout": rules_elementwise.unchanged,
+        "Erf": rules_smooth.erf,
+        "Exp": rules_smooth.exp,
         "Flatten": rules_shape.reshape,
+        "Gather": rules_pick.gather,
+        "Gelu": rules_smooth.gelu,
         "Gemm": rules_dense.gemm,
         "GlobalAveragePool": rules_pool.global_average_pool,
         "HardSigmoid": rules_elementwise.hard_sigmoid,
         "HardSwish": rules_elementwise.hard_swish,
         "Identity": rules_elementwise.unchanged,
+        "LayerNormalization": rules_dense.layer_normalization,
         "LeakyRelu": rules_elementwise.leaky_relu,
+        "Log": rules_smooth.log,
         "MatMul": rules_dense.matmul,
         "MaxPool": rules_pool.max_pool,
         "Mul": rules_elementwise.mul,
+        "Neg": rules_smooth.neg,
         "Pad": rules_shape.pad,
+        "Pow": rules_smooth.power,
         "QuantizeLinear": rules_quantize.quantize_linear,
+        "Reciprocal": rules_smooth.reciprocal,
         "ReduceMean": rules_shape.reduce_mean,
         "Relu": rules_elementwise.relu,
         "Reshape": rules_shape.reshape,
         "Sigmoid": rules_elementwise.sigmoid,
         "Slice": rules_shape.slice_,
         "Softmax": rules_dense.softmax,
+        "Split": rules_pick.split,
+        "Sqrt": rules_smooth.sqrt,
         "Squeeze": rules_shape.reshape,
         "Sub": rules_elementwise.sub,
         "Tanh": rules_elementwise.tanh,
@@ -48,3 +68,6 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Unsqueeze": rules_shape.reshape,
     }
 )
+
+SEVERAL_OUTPUTS = frozenset({"Split"})
+"""Operators whose rule reads the gradient of every output; of the others only the first output may have one."""

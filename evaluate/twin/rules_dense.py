@@ -1,4 +1,4 @@
-"""Gradients of matrix products, inference BatchNormalization and Softmax."""
+"""Gradients of matrix products, inference BatchNormalization, LayerNormalization and Softmax."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from .emitter import Gradients, Site
 
 _MATRIX = 2
+_AXES_ARE_INPUT = 18
 _PER_AXIS_SOFTMAX = 13  # older versions flatten everything behind the axis
 
 
@@ -53,6 +54,31 @@ def batch_normalization(site: Site) -> Gradients:
     return [site.emit.op("Mul", [site.gradient, factors])]
 
 
+def layer_normalization(site: Site) -> Gradients:
+    """Use (h - mean h - z mean(h z)) / deviation, with h = gradient times scale and z the normalised input.
+
+    The forward node is asked for its further outputs, mean and 1 / deviation.
+
+    Reference:
+        Ba, Kiros, Hinton 2016, arXiv 1607.06450, eq. 3, differentiated.
+    """
+    if site.needs(1) or site.needs(2):
+        raise site.refuse("its scale or bias depends on the images")
+    emit, node = site.emit, site.node
+    rank = len(site.shape(site.input(0)))
+    axes = list(range(int(site.attribute("axis", -1)) % rank, rank))
+    outputs = [
+        name or emit.name(hint) for name, hint in zip([*node.output[1:], "", ""], ("mean", "inverse"), strict=False)
+    ]
+    del node.output[1:]
+    node.output.extend(outputs)
+    normalised = emit.op("Mul", [emit.op("Sub", [site.input(0), outputs[0]]), outputs[1]])
+    scaled = emit.op("Mul", [site.gradient, site.input(1)])
+    lean = emit.op("Mul", [normalised, _mean(site, emit.op("Mul", [scaled, normalised]), axes)])
+    rest = emit.op("Sub", [emit.op("Sub", [scaled, _mean(site, scaled, axes)]), lean])
+    return [emit.op("Mul", [rest, outputs[1]])]
+
+
 def softmax(site: Site) -> Gradients:
     """Use y (g - sum of g y)."""
     rank = len(site.shape(site.output))
@@ -62,6 +88,13 @@ def softmax(site: Site) -> Gradients:
     product = emit.op("Mul", [site.gradient, y])
     total = emit.op("ReduceSum", [product, emit.integers([axis])], {"keepdims": 1})
     return [emit.op("Mul", [y, emit.op("Sub", [site.gradient, total])])]
+
+
+def _mean(site: Site, name: str, axes: list[int]) -> str:
+    """Write the mean over the last axes; ReduceMean names them in an attribute below opset 18."""
+    if site.graph.opset >= _AXES_ARE_INPUT:
+        return site.emit.op("ReduceMean", [name, site.emit.integers(axes)], {"keepdims": 1})
+    return site.emit.op("ReduceMean", [name], {"axes": axes, "keepdims": 1})
 
 
 def _swapped(site: Site, index: int, rank: int) -> str:

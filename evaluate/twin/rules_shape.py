@@ -96,7 +96,7 @@ def _unslice(site: Site, gradient: str, axis: int, taken: slice) -> str:
     axis %= len(site.shape(site.input(0)))
     if positions.step == 1:
         return _padded(site, gradient, axis, positions.start, size - positions.stop)
-    return _scattered(site, gradient, axis, size, positions)
+    return scattered(site, gradient, axis, size, positions)
 
 
 def _padded(site: Site, gradient: str, axis: int, before: int, after: int) -> str:
@@ -106,8 +106,11 @@ def _padded(site: Site, gradient: str, axis: int, before: int, after: int) -> st
     return site.emit.op("Pad", [gradient, site.emit.integers(pads)])
 
 
-def _scattered(site: Site, gradient: str, axis: int, size: int, positions: Sequence[int]) -> str:
-    """Append one zero along the axis, then gather: every place that was not read takes the zero."""
+def scattered(site: Site, gradient: str, axis: int, size: int, positions: Sequence[int]) -> str:
+    """Write values to different positions of an axis, zero elsewhere.
+
+    One zero is appended along the axis, then gathered: every place that was not read takes it.
+    """
     source = np.full(size, len(positions))
     source[list(positions)] = np.arange(len(positions))
     extended = _padded(site, gradient, axis, 0, 1)
