@@ -53,7 +53,7 @@ def prepare(model: onnx.ModelProto) -> Prepared:
     """
     work = onnx.ModelProto()
     work.CopyFrom(model)
-    work = _convert_opset(_inline(work))
+    work = raise_opset(_inline(work), MIN_OPSET)
     _normalise(work.graph)
     refuse_training_mode(work.graph)
     work = _fold(work)
@@ -65,6 +65,24 @@ def prepare(model: onnx.ModelProto) -> Prepared:
     return Prepared(model=work, notes=(note,) if note else ())
 
 
+def raise_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
+    """Convert a model to an opset of at least ``least``; a newer one is given back as it is.
+
+    Raises:
+        UnsupportedError: If an operator has no form in that opset.
+    """
+    version = opset(model)
+    if version >= least:
+        return model
+    try:
+        return version_converter.convert_version(model, least)
+    except (version_converter.ConvertError, RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UnsupportedError(
+            f"The model has opset {version} and cannot be converted to {least}: {one_line(error)}. "
+            f"Export it with an opset of {least} to 20."
+        ) from error
+
+
 def _inline(model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
@@ -72,19 +90,6 @@ def _inline(model: onnx.ModelProto) -> onnx.ModelProto:
         return inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UnsupportedError(f"The model's functions cannot be inlined: {one_line(error)}.") from error
-
-
-def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    version = opset(model)
-    if version >= MIN_OPSET:
-        return model
-    try:
-        return version_converter.convert_version(model, MIN_OPSET)
-    except (version_converter.ConvertError, RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UnsupportedError(
-            f"The model has opset {version} and cannot be converted to {MIN_OPSET}: {one_line(error)}. "
-            "Export it with an opset of 13 to 20."
-        ) from error
 
 
 def _normalise(graph: onnx.GraphProto) -> None:

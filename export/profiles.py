@@ -13,11 +13,14 @@ class Profile:
 
     Attributes:
         name: As on the command line.
-        precision: The precision it serves, e.g. ``"w8a8"``.
+        precision: The precision it serves, e.g. ``"w8a8"``; narrower grids are put into its files afterwards.
         activations: Element type of quantized activations, one scale per tensor.
         symmetric_activations: Whether the activations' zero point is the middle of the type.
         weights: Element type of quantized weights, symmetric.
         per_channel: Whether weights have one scale per output channel.
+        float_bias: Whether biases stay in float; otherwise they are int32 behind a DequantizeLinear.
+        fused_activations: Whether an operator and the Relu or Clip behind it share one Q/DQ, behind both.
+        min_opset: Lowest opset of the file.
         summary: One sentence for tables and help.
     """
 
@@ -27,6 +30,9 @@ class Profile:
     symmetric_activations: bool
     weights: str
     per_channel: bool
+    float_bias: bool
+    fused_activations: bool
+    min_opset: int
     summary: str
 
 
@@ -38,7 +44,22 @@ PROFILES: dict[str, Profile] = {
         symmetric_activations=False,
         weights="int8",
         per_channel=True,
+        float_bias=False,
+        fused_activations=False,
+        min_opset=13,
         summary="Asymmetric uint8 activations, int8 weights per channel: what ONNX Runtime's CPU kernels fuse fully.",
+    ),
+    "trt-s8": Profile(
+        name="trt-s8",
+        precision="w8a8",
+        activations="int8",
+        symmetric_activations=True,
+        weights="int8",
+        per_channel=True,
+        float_bias=True,
+        fused_activations=True,
+        min_opset=17,
+        summary="Symmetric int8 activations, int8 weights per channel, float bias: explicit quantization for TensorRT.",
     ),
 }
 

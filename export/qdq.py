@@ -16,13 +16,15 @@ from ..core.files import sha256_bytes
 from ..core.ranges import RangeTable
 from .batchnorm_as_conv import batchnorm_as_conv
 from .codomain import clip_bounds, codomains
+from .fuse_activations import fuse_activations
 from .graph import consumers, initializers, is_standard
 from .onnx_file import check_model, one_line, opset, serialize
-from .prepare import MAX_IR_VERSION, MIN_OPSET
+from .prepare import MAX_IR_VERSION, MIN_OPSET, raise_opset
 from .profiles import Profile, find_profile
 from .quiet import quiet_quantizer
 from .require import require
 from .shapes import infer_shapes
+from .weight_forms import store_weights
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INFERRED = "onnx.infer"  # ONNX Runtime's mark for "shapes are inferred"; without it, it writes temporary files
@@ -34,6 +36,7 @@ def quantize(
     *,
     precision: str = "w8a8",
     profile: str = "cpu-u8",
+    weights_as: str = "int8",
     keep_float: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Quantize a float model to QDQ form with ready activation ranges.
@@ -47,6 +50,7 @@ def quantize(
         ranges: At least the tensors of `quantizable_tensors`; others are ignored.
         precision: What the numbers are rounded to, e.g. ``"w8a8"``.
         profile: A name of `PROFILES`.
+        weights_as: ``"int8"`` or ``"float"``: how weights are stored; both compute the same, see `store_weights`.
         keep_float: Names of nodes that stay in float.
 
     Returns:
@@ -58,7 +62,7 @@ def quantize(
         UnsupportedError: If the precision is not available, or onnxruntime is missing.
     """
     chosen = find_profile(profile, precision=precision)
-    source = _source(model)
+    source = _source(model, chosen)
     _check_nodes(source.graph, keep_float)
     names = _candidates(source)
     given = {name: _bounds(name, ranges.ranges[name]) for name in names if name in ranges.ranges}
@@ -68,6 +72,7 @@ def quantize(
         raise InputError(
             f"The range table lacks {len(missing)} of {len(used)} tensors: {_some(missing)}. Calibrate this model anew."
         )
+    quantized = store_weights(quantized, weights_as)
     _stamp(quantized, model, ranges, chosen)
     check_model(quantized)
     return quantized
@@ -83,19 +88,19 @@ def quantizable_tensors(model: onnx.ModelProto, *, precision: str = "w8a8", prof
         InputError: If the model is quantized already.
         UnsupportedError: If the precision is not available, or onnxruntime is missing.
     """
-    source = _source(model)
-    names = _candidates(source)
     chosen = find_profile(profile, precision=precision)
+    source = _source(model, chosen)
+    names = _candidates(source)
     # One scale per weight tensor is ten times faster and places the same activations.
     return _place(source, dict.fromkeys(names, (0.0, 1.0)), replace(chosen, per_channel=False))[1]
 
 
-def _source(model: onnx.ModelProto) -> onnx.ModelProto:
+def _source(model: onnx.ModelProto, profile: Profile) -> onnx.ModelProto:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise InputError("The model is quantized already. Pass the float model it came from.")
     if opset(model) < MIN_OPSET:
         raise InputError(f"Expected an opset of at least {MIN_OPSET}, got {opset(model)}. Run `prepare` first.")
-    source = infer_shapes(model)
+    source = infer_shapes(raise_opset(model, profile.min_opset))
     batchnorm_as_conv(source)
     _check_weights(source.graph)
     return source
@@ -161,7 +166,10 @@ def _place(
         nodes_to_quantize=[],
         nodes_to_exclude=[*_float_nodes(source.graph), *keep_float],
         op_types_to_quantize=_operators(),
-        extra_options={"ActivationSymmetric": profile.symmetric_activations},
+        extra_options={
+            "ActivationSymmetric": profile.symmetric_activations,
+            "QuantizeBias": not profile.float_bias,
+        },
     )
     with quiet_quantizer(), np.errstate(all="ignore"):
         try:
@@ -169,8 +177,12 @@ def _place(
             quantizer.model.topological_sort()  # the quantizer appends its nodes at the end
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
             raise UnsupportedError(f"ONNX Runtime's quantizer does not take this model: {one_line(error)}.") from error
+    if profile.fused_activations:
+        fuse_activations(quantized.graph)
+    read = consumers(quantized.graph)
     scales = {name: value.original.scale_name for name, value in quantizer.quantized_value_map.items()}
-    return quantized, tuple(name for name in ranges if scales.get(name) == f"{name}_scale")
+    own = (name for name in ranges if scales.get(name) == f"{name}_scale")
+    return quantized, tuple(name for name in own if read[f"{name}_scale"])
 
 
 def _tensors_data(ranges: Mapping[str, tuple[float, float]], graph: onnx.GraphProto) -> Any:
