@@ -23,6 +23,8 @@ def clip(site: Site) -> Gradients:
     """Pass strictly between the bounds, read off the output so that Conv and Clip still fuse; ReLU6 is one of these."""
     if site.needs(1) or site.needs(2):
         raise site.refuse("its bounds depend on the images")
+    if any(site.input(index) and site.constant(index).dtype.kind in "iu" for index in (1, 2)):
+        return [_within(site)]
     masks = []
     if site.input(1):
         masks.append(site.emit.op("Greater", [site.output, site.input(1)]))
@@ -31,6 +33,17 @@ def clip(site: Site) -> Gradients:
     if not masks:
         return [site.gradient]
     return [site.masked(masks[0] if len(masks) == 1 else site.emit.op("And", masks))]
+
+
+def _within(site: Site) -> str:
+    """Pass where an integer code needs no clipping, bounds included: the saturation of a grid below 8 bits."""
+    code = site.emit.op("Cast", [site.input(0)], {"to": helper.np_dtype_to_tensor_dtype(site.graph.dtype)})
+    masks = [
+        site.emit.op(comparison, [code, site.emit.array(site.constant(index))])
+        for index, comparison in ((1, "GreaterOrEqual"), (2, "LessOrEqual"))
+        if site.input(index)
+    ]
+    return site.masked(masks[0] if len(masks) == 1 else site.emit.op("And", masks))
 
 
 def sigmoid(site: Site) -> Gradients:
