@@ -77,6 +77,16 @@ def qdq_model(saved: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
+def ir_model(qdq_model: Path) -> Path:
+    """The QDQ classifier as OpenVINO's own format: `model.xml` with `model.bin` beside it."""
+    openvino = pytest.importorskip("openvino", reason="needs the openvino extra")
+    path = qdq_model.with_name("ir") / "model.xml"
+    path.parent.mkdir()
+    openvino.save_model(openvino.Core().read_model(qdq_model), path, compress_to_fp16=False)
+    return path
+
+
+@pytest.fixture
 def float_text() -> str:
     return FLOAT
 

@@ -2,8 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from robustmq_trt.core.errors import UnsupportedError
-from robustmq_trt.engines.catalog import BACKENDS, Backend, _status, doctor, find_backend
+from robustmq_trt.core.errors import InputError, UnsupportedError
+from robustmq_trt.engines.catalog import (
+    BACKENDS,
+    Backend,
+    _status,
+    doctor,
+    find_backend,
+    open_engine,
+    split_target,
+)
 
 
 @pytest.mark.parametrize(
@@ -11,7 +19,6 @@ from robustmq_trt.engines.catalog import BACKENDS, Backend, _status, doctor, fin
     [
         ("a.plan", "TensorRT"),
         ("a.ENGINE", "TensorRT"),
-        ("a.xml", "OpenVINO"),
         ("a.tflite", "LiteRT"),
         ("v2+http://host:8000/NAME", "Open Inference Protocol"),
     ],
@@ -35,6 +42,61 @@ def test_no_two_backends_take_the_same_suffix():
     suffixes = [suffix for backend in BACKENDS for suffix in backend.suffixes]
 
     assert len(suffixes) == len(set(suffixes))
+
+
+@pytest.mark.parametrize("name", [*(backend.name for backend in BACKENDS), "simulation"])
+def test_every_backend_can_be_named_in_front_of_a_path(name: str):
+    assert split_target(f"{name}:folder/model.onnx") == (name, "folder/model.onnx")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "model.onnx",
+        "./openvino:model.onnx",
+        "C:/models/model.onnx",
+        "v2+http://host:8000/NAME",
+        "openvino://host/model.onnx",
+        "nobody:model.onnx",
+    ],
+)
+def test_what_names_no_backend_stays_whole(target: str):
+    assert split_target(target) == (None, target)
+
+
+def test_a_named_backend_takes_files_that_belong_to_another_by_suffix():
+    assert find_backend("openvino:model.onnx").name == "openvino"
+    assert find_backend("simulation:model.onnx").name == "onnxruntime"
+
+
+def test_a_named_backend_refuses_files_it_cannot_read():
+    with pytest.raises(UnsupportedError, match=r"'onnxruntime' does not take 'model\.xml'.*\.onnx"):
+        find_backend("onnxruntime:model.xml")
+
+
+def test_a_misspelt_backend_is_corrected():
+    with pytest.raises(InputError, match="Did you mean 'openvino'"):
+        find_backend("openvno:model.onnx")
+
+
+def test_an_existing_file_with_a_colon_in_its_name_is_a_file(
+    qdq_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    qdq_model.rename(tmp_path / "nobody:model.onnx")
+    monkeypatch.chdir(tmp_path)
+
+    engine = open_engine("nobody:model.onnx", threads=1)
+
+    assert engine.provenance()["model"] == "nobody:model.onnx"
+
+
+def test_a_prefix_chooses_what_runs_one_file(qdq_model: Path):
+    pytest.importorskip("openvino", reason="needs the openvino extra")
+    targets = ["onnxruntime:", "simulation:", "openvino:", ""]
+
+    kinds = [open_engine(f"{prefix}{qdq_model}", threads=1).provenance()["kind"] for prefix in targets]
+
+    assert kinds == ["onnxruntime", "onnxruntime-simulation", "openvino", "onnxruntime"]
 
 
 def test_doctor_reports_every_backend_with_version_or_reason():

@@ -9,18 +9,21 @@ import pytest
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.engines.audit import Audit
-from robustmq_trt.engines.catalog import BACKENDS, Backend, open_engine
+from robustmq_trt.engines.catalog import BACKENDS, open_engine
 from robustmq_trt.engines.protocol import Engine
 from robustmq_trt.engines.selftest import self_test
 
-EXAMPLES = {".onnx": "qdq_model"}
+EXAMPLES = {".onnx": "qdq_model", ".xml": "ir_model"}
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
+CASES = [(backend, suffix) for backend in BACKENDS for suffix in backend.suffixes + backend.named_suffixes]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "".join((case[0].name, case[1])))
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    backend: Backend = request.param
+    backend, suffix = request.param
     pytest.importorskip(backend.module, reason=f"needs: {backend.install}")
-    opened = open_engine(request.getfixturevalue(EXAMPLES[backend.suffixes[0]]), threads=1)
+    opened = open_engine(f"{backend.name}:{request.getfixturevalue(EXAMPLES[suffix])}", threads=1)
     yield opened
     opened.close()
 
@@ -83,8 +86,7 @@ def test_provenance_and_audit_are_json(engine: Engine):
     assert json.loads(json.dumps(engine.spec.to_json()))["classes"] == engine.spec.classes
 
 
-def test_a_missing_file_is_the_users_mistake(engine: Engine, tmp_path: Path):
-    suffix = next(iter(EXAMPLES))
-
+@pytest.mark.parametrize("suffix", EXAMPLES)
+def test_a_missing_file_is_the_users_mistake(suffix: str, tmp_path: Path):
     with pytest.raises(InputError, match="does not exist"):
         open_engine(tmp_path / f"absent{suffix}")
