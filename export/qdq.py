@@ -16,6 +16,7 @@ from ..core.files import sha256_bytes
 from ..core.ranges import RangeTable
 from .batchnorm_as_conv import batchnorm_as_conv
 from .codomain import clip_bounds, codomains
+from .float_guard import guard_float_layers
 from .fuse_activations import fuse_activations
 from .graph import consumers, initializers, is_standard
 from .onnx_file import check_model, one_line, opset, serialize
@@ -73,6 +74,7 @@ def quantize(
             f"The range table lacks {len(missing)} of {len(used)} tensors: {_some(missing)}. Calibrate this model anew."
         )
     quantized = store_weights(quantized, weights_as)
+    guard_float_layers(quantized, keep_float)
     _stamp(quantized, model, ranges, chosen)
     check_model(quantized)
     return quantized
