@@ -19,7 +19,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -72,7 +72,8 @@ class Subject:
 def main() -> None:
     options = parse()
     subject = load(options)
-    tables = {name: table(subject, name) for name in {"minmax", options.activations}}
+    widths = {Precision.parse(text).activations for text in options.precisions} | {8}
+    tables = calibrated(subject, options.activations, sorted(widths))
     rows = [float_row(subject, options)]
     for text in options.precisions:
         recipe = Recipe(precision=Precision.parse(text), keep_ends=not options.low_ends)
@@ -87,6 +88,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4", "w3a3", "w2a8"])
     parser.add_argument("--activations", default="minmax", help="calibration method of the activations below 8 bits")
     parser.add_argument("--weights", default="round", help="round, or a method of calib's choose_weights")
+    parser.add_argument("--equalise", action="store_true", help="level the channels' weight ranges across layers first")
     parser.add_argument("--no-bias-correction", action="store_true")
     parser.add_argument("--no-compensation", action="store_true")
     parser.add_argument("--low-ends", action="store_true", help="first and last layer on few bits too")
@@ -109,9 +111,14 @@ def load(options: argparse.Namespace) -> Subject:
         loaded = stream_images(part, pipeline, batch=BATCH, threads=1)
         return np.concatenate([pipeline.tensor(chunk.images) for chunk in loaded])
 
+    model = prepare(read_model(path)).model
+    if options.equalise:
+        from robustmq_trt.calib.equalise import equalise
+
+        model = equalise(model).model
     rest = split.rest.subset(min(options.images, len(split.rest)), options.seed)
     return Subject(
-        model=prepare(read_model(path)).model,
+        model=model,
         model_sha256=sha256_file(path),
         data_sha256=split.first.manifest_sha256,
         calibration=tensor(split.first),
@@ -120,25 +127,32 @@ def load(options: argparse.Namespace) -> Subject:
     )
 
 
-def table(subject: Subject, method: str) -> RangeTable:
-    found = calibrate(subject.model, subject.batches, methods=[method], threads=1)[method]
+def calibrated(subject: Subject, method: str, widths: Sequence[int]) -> dict[int, RangeTable]:
+    """Give one table a width, all out of one pass; only the MSE method looks at the width."""
+    names = {bits: f"mse:{bits}" if method == "mse" else method for bits in widths}
+    found = calibrate(subject.model, subject.batches, methods=sorted(set(names.values())), threads=1)
+    return {bits: table(subject, name, found[name]) for bits, name in names.items()}
+
+
+def table(subject: Subject, method: str, ranges: Mapping[str, tuple[float, float]]) -> RangeTable:
     return RangeTable(
         method=method,
         images=len(subject.calibration),
         model_sha256=subject.model_sha256,
         data_sha256=subject.data_sha256,
         preset="cifar10",
-        ranges=found,
+        ranges=ranges,
     )
 
 
 def measure(
-    subject: Subject, recipe: Recipe, tables: Mapping[str, RangeTable], options: argparse.Namespace
+    subject: Subject, recipe: Recipe, tables: Mapping[int, RangeTable], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Build one grid, check that it is integer and computes what it says, and score it."""
-    ranges = tables[options.activations]
-    model, codes = chosen_weights(subject, recipe, ranges, options)
-    quantized = quantize(model, tables["minmax"] if options.activations == "minmax" else ranges)
+    quantized = quantize(subject.model, tables[8])
+    bits = activation_bits(quantized, subject.model, recipe)
+    ranges = mixed(subject, tables, bits)
+    model, codes = chosen_weights(subject, recipe, ranges, bits, options)
     result = to_grid(quantized, model, ranges, recipe=recipe, weights=codes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "grid.onnx"
@@ -157,21 +171,26 @@ def measure(
         "integer_coverage": audit.integer_coverage,
         "flips_against_simulation": flips,
         "largest_logit_difference": float(np.abs(scores - simulated).max()),
-        "activations": options.activations,
+        "activations": ranges.method,
         "weights": options.weights,
         "keep_ends": recipe.keep_ends,
     }
 
 
+def mixed(subject: Subject, tables: Mapping[int, RangeTable], bits: Mapping[str, int]) -> RangeTable:
+    """Give every tensor the range chosen for its own width."""
+    own = {name: tables[bits.get(name, 8)].ranges[name] for name in tables[8].ranges}
+    return table(subject, " and ".join(sorted({tables[width].method for width in bits.values()})), own)
+
+
 def chosen_weights(
-    subject: Subject, recipe: Recipe, ranges: RangeTable, options: argparse.Namespace
+    subject: Subject, recipe: Recipe, ranges: RangeTable, bits: Mapping[str, int], options: argparse.Namespace
 ) -> tuple[onnx.ModelProto, Mapping[str, WeightCodes] | None]:
     if options.weights == "round":
         return subject.model, None
     from robustmq_trt.calib.fake_quant import Grid
     from robustmq_trt.calib.weights import WeightRecipe, choose_weights
 
-    bits = activation_bits(quantize(subject.model, ranges), subject.model, recipe)
     limits = effective_ranges(subject.model, ranges)
     grids = {name: Grid(low=limits[name][0], high=limits[name][1], bits=width) for name, width in bits.items()}
     chosen = choose_weights(

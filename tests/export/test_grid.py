@@ -19,6 +19,7 @@ from robustmq_trt.core.precision import Precision
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.core.recipe import LayerRule, Recipe
 from robustmq_trt.export.grid import activation_bits, to_grid
+from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
 
@@ -374,3 +375,17 @@ def test_a_missing_range_is_said_by_its_tensor(net, ranges):
 
     with pytest.raises(InputError, match="lacks tensor 'r1'"):
         to_grid(quantize(net, ranges), net, lacking, recipe=Recipe(precision=Precision.parse("w4a4")))
+
+
+@pytest.mark.realdata
+def test_resnet20_on_4_bits_names_the_same_classes_in_integers_and_in_simulation(realdata):
+    net = prepare(read_model(realdata / "models" / "resnet20_cifar10_float.onnx")).model
+    images = np.random.default_rng(0).normal(size=(128, 3, 32, 32)).astype(np.float32)
+    values = execute(with_outputs(net, quantizable_tensors(net)), images[:32], optimize=False)
+    ranges = table({name: (float(v.min()), float(v.max())) for name, v in values.items()} | {"input": (-4.0, 4.0)})
+
+    made = to_grid(quantize(net, ranges), net, ranges, recipe=Recipe(precision=Precision.parse("w4a4")))
+
+    integer = execute(made, images, optimize=True)["logits"].argmax(1)
+    simulated = execute(made, images, optimize=False)["logits"].argmax(1)
+    assert (integer != simulated).sum() <= 1
