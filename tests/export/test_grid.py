@@ -19,6 +19,7 @@ from robustmq_trt.core.precision import Precision
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.core.recipe import LayerRule, Recipe
 from robustmq_trt.export.grid import activation_bits, to_grid
+from robustmq_trt.export.lower import lower
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
@@ -375,6 +376,21 @@ def test_a_missing_range_is_said_by_its_tensor(net, ranges):
 
     with pytest.raises(InputError, match="lacks tensor 'r1'"):
         to_grid(quantize(net, ranges), net, lacking, recipe=Recipe(precision=Precision.parse("w4a4")))
+
+
+@pytest.mark.parametrize("precision", ["w4a8", "w4a4", "w3a3"])
+def test_the_signed_profile_takes_grids_too_and_lowers_exactly(precision, net, ranges, tmp_path):
+    recipe = Recipe(precision=Precision.parse(precision), keep_ends=False)
+    signed = to_grid(quantize(net, ranges, profile="trt-s8"), net, ranges, recipe=recipe)
+
+    lowered = lower(signed)
+
+    assert lowered.notes == ()
+    expected = execute(signed, batch(), optimize=False)["logits"]
+    np.testing.assert_array_equal(execute(lowered.model, batch(), optimize=False)["logits"], expected)
+    assert len(np.unique(expected)) <= 2**recipe.precision.activations - 1
+    found = kernels(lowered.model, tmp_path)
+    assert (found["QLinearConv"], found["QLinearAdd"], found["QGemm"]) == (3, 1, 1)
 
 
 @pytest.mark.realdata
