@@ -58,14 +58,25 @@ def answer(target: Target, images: Images) -> Answers:
         target: The engine with its pipeline.
         images: (N, H, W, 3) uint8 at model size, N >= 1.
     """
-    scores = np.concatenate(
-        [_scores(target, images[start : start + target.batch]) for start in range(0, len(images), target.batch)]
-    )
-    top = scores.max(axis=1, keepdims=True)
+    found = scores(target, images)
+    finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(found), axis=1)
+    top = found.max(axis=1, keepdims=True)
     return Answers(
-        prediction=scores.argmax(axis=1).astype(np.int64),
-        tied=(scores == top).sum(axis=1) > 1,
-        finite=np.isfinite(scores).all(axis=1),
+        prediction=found.argmax(axis=1).astype(np.int64),
+        tied=(found == top).sum(axis=1) > 1,
+        finite=finite,
+    )
+
+
+def scores(target: Target, images: Images) -> NDArray[np.float32]:
+    """Give the engine's raw scores at its deployment batch, (N, classes) float32.
+
+    Args:
+        target: The engine with its pipeline.
+        images: (N, H, W, 3) uint8 at model size, N >= 1.
+    """
+    return np.concatenate(
+        [_scores(target, images[start : start + target.batch]) for start in range(0, len(images), target.batch)]
     )
 
 

@@ -13,7 +13,7 @@ RUN = [sys.executable, "-c", "import sys; from robustmq_trt.cli.main import main
 
 
 @pytest.mark.parametrize(
-    "name", [command.__name__.rpartition(".")[2].replace("listing", "list") for command in _COMMANDS]
+    "name", [command.__name__.rpartition(".")[2].replace("listing", "list").replace("_", "-") for command in _COMMANDS]
 )
 def test_every_command_explains_itself(command, name):
     code, out, _ = command(name, "--help")

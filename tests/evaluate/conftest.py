@@ -1,0 +1,64 @@
+"""A tiny classifier with known layers, a pipeline for it, and images whose mean colour decides the class."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+
+from robustmq_trt.inputs.pipeline import Pipeline
+
+NET = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,8,8] image) => (float[N,4] logits) {
+    [first] a = Conv<pads=[1,1,1,1]>(image, wa)
+    [relu_a] ra = Relu(a)
+    [second] b = Conv<pads=[1,1,1,1]>(ra, wb)
+    [relu_b] rb = Relu(b)
+    [third] c = Conv<pads=[1,1,1,1]>(rb, wc)
+    [relu_c] rc = Relu(c)
+    [pool] g = GlobalAveragePool(rc)
+    [flat] f = Flatten(g)
+    [head] logits = Gemm<transB=1>(f, wd, bd)
+}"""
+
+
+@pytest.fixture(scope="session")
+def tiny_net() -> onnx.ModelProto:
+    """Layers `first`, `second`, `third`, `head`; 8 channels. Quantizing `second` alone destroys the answers.
+
+    The first channel that `second` reads is always 0, and its weights are huge: on a grid wide enough for them the
+    other weights round to 0.
+    """
+    rng = np.random.default_rng(0)
+    draw = {name: rng.normal(size=(8, 3 if name == "wa" else 8, 3, 3)) / 8 for name in ("wa", "wb", "wc")}
+    draw["wa"][0] = 0
+    draw["wb"][:, 0] = 1000
+    draw["wd"], draw["bd"] = 4 * rng.normal(size=(4, 8)), np.zeros(4)
+    model: onnx.ModelProto = parser.parse_model(NET)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value.astype(np.float32), name) for name, value in draw.items()
+    )
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline() -> Pipeline:
+    return Pipeline(
+        name="tiny",
+        decoder="pillow",
+        colour="rgb",
+        resize="pillow-bilinear",
+        geometry="squash",
+        crop_fraction=1.0,
+        size=(8, 8),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+@pytest.fixture(scope="session")
+def colours() -> np.ndarray:
+    """(200, 8, 8, 3) uint8: each image one colour with noise."""
+    rng = np.random.default_rng(1)
+    base = rng.integers(0, 256, (200, 1, 1, 3))
+    return np.clip(base + rng.normal(0, 20, (200, 8, 8, 3)), 0, 255).astype(np.uint8)

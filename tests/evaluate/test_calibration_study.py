@@ -1,0 +1,112 @@
+"""The study of calibration sets on a tiny net: what is compared with what, and that a bad set is found out."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate.calibration_sets import CalibrationSet
+from robustmq_trt.evaluate.calibration_study import METRICS, Exam, StudyPlan, calibration_study, range_ratio
+from robustmq_trt.evaluate.questions import Questions, logits
+from robustmq_trt.inputs.dataset import Dataset, Sample
+
+pytest.importorskip("onnxruntime", reason="needs the cpu extra")
+PLAN = StudyPlan(methods=("minmax", "percentile:99"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def mild_net(tiny_net):
+    """The tiny net without its sensitive layer."""
+    net = onnx.ModelProto()
+    net.CopyFrom(tiny_net)
+    for tensor in net.graph.initializer:
+        if tensor.name == "wb":
+            weights = numpy_helper.to_array(tensor).copy()
+            weights[:, 0] = 0
+            tensor.CopyFrom(numpy_helper.from_array(weights, "wb"))
+    return net
+
+
+@pytest.fixture(scope="module")
+def exam(mild_net, tiny_pipeline, colours) -> Exam:
+    images = colours[100:]
+    blank = Questions(
+        versions={"clean": images}, labels=np.zeros(len(images), np.int64), pipeline=tiny_pipeline, threads=1
+    )
+    return Exam(
+        images=images,
+        adversarials=255 - images,
+        labels=logits(mild_net, blank, images).argmax(axis=1),
+        attack="negative",
+    )
+
+
+@pytest.fixture(scope="module")
+def sets(tiny_pipeline, colours) -> list[CalibrationSet]:
+    samples = tuple(Sample(name=str(i), label=0, source=image) for i, image in enumerate(colours[:40]))
+    base = CalibrationSet(name="base", dataset=Dataset(samples=samples), pipeline=tiny_pipeline)
+    return [
+        base,
+        replace(base, name="again"),
+        replace(base, name="grey", alter=lambda loaded: np.full_like(loaded.images, 127)),
+        replace(base, name="gone", missing="nobody has it"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def records(mild_net, sets, exam):
+    return {(r.engine, r.metric): r for r in calibration_study(mild_net, sets, exam, PLAN)}
+
+
+def test_every_set_and_method_has_every_metric(records):
+    engines = {f"{name}/{method}" for name in ("base", "again", "grey") for method in PLAN.methods}
+
+    assert {key for key in records if key[0] != "gone"} == {
+        (engine, metric) for engine in {*engines, "float"} for metric in METRICS
+    }
+
+
+def test_the_float_model_agrees_with_itself(records):
+    assert records["float", "agreement"].value == 1
+    assert records["float", "logit_error"].value == 0
+    assert records["float", "accuracy"].comparison is None
+
+
+def test_equal_sets_make_equal_engines(records):
+    for metric in METRICS:
+        comparison = records["again/minmax", metric].comparison
+        assert (comparison.reference, comparison.difference) == ("base/minmax", 0)
+        assert comparison.verdict == "not distinguishable"
+    assert records["again/minmax", "accuracy"].identity["range_ratio"] == 1
+
+
+def test_calibrating_with_grey_images_is_found_out(records):
+    record = records["grey/minmax", "logit_error"]
+
+    assert record.comparison.verdict == "worse"
+    assert record.comparison.difference > 0.1
+    assert record.identity["range_ratio"] < 0.5
+    assert records["grey/minmax", "agreement"].value < records["base/minmax", "agreement"].value
+
+
+def test_robust_accuracy_counts_images_right_before_and_under_the_attack(records):
+    assert records["base/minmax", "robust_accuracy"].condition == "negative"
+    assert records["base/minmax", "robust_accuracy"].value <= records["base/minmax", "accuracy"].value
+
+
+def test_a_set_that_cannot_be_had_leaves_a_record_with_the_reason(records):
+    record = records["gone", "accuracy"]
+
+    assert (record.n, record.flags) == (0, ("missing: nobody has it",))
+
+
+def test_a_study_without_its_baseline_is_refused(mild_net, sets, exam):
+    with pytest.raises(InputError, match="baseline"):
+        calibration_study(mild_net, sets[3:], exam, PLAN)
+
+
+def test_range_ratio_is_the_median_of_the_widths_with_zero():
+    assert range_ratio({"a": (0, 2), "b": (1, 3), "c": (0, 5)}, {"a": (0, 1), "b": (0, 1), "c": (0, 0)}) == 2.5
