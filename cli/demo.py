@@ -9,10 +9,11 @@ from .. import assets
 from ..evaluate.attacks.catalog import parse_attack
 from ..evaluate.conditions import Condition
 from ..evaluate.suites import corruption_condition, preset_condition
+from .assembly import build
 from .evaluate import EvaluateRequest, command_line, evaluate, records_table
 from .options import Subparsers, add_common, print_json
 from .progress import Progress
-from .recipe import BuildRequest, build
+from .request import BuildRequest
 
 _CORRUPTIONS = ("gaussian_noise", "motion_blur", "brightness", "jpeg")
 _SEVERITIES = (1, 3, 5)

@@ -39,6 +39,7 @@ from .targets import Opened, opened_targets, without_calibration
 
 _PARTIAL = 3
 _AGREEMENT_IMAGES = 64
+_TWIN_BATCH = 8  # a backward pass keeps every activation of the batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +233,7 @@ def _surrogate(request: EvaluateRequest, targets: Sequence[Opened]) -> Surrogate
     path = request.surrogate or targets[0].path
     model = read_model(path)
     try:
-        twin = Twin.open(model, targets[0].target.pipeline, threads=request.threads)
+        twin = Twin.open(model, targets[0].target.pipeline, threads=request.threads, batch=_TWIN_BATCH)
     except UnsupportedError as error:  # the other cells can still be measured
         return Surrogate(source=None, sha256=sha256_file(path), missing=str(error))
     return Surrogate(source=twin, sha256=sha256_file(path))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from robustmq_trt import assets
 from robustmq_trt.core.files import sha256_file
+from robustmq_trt.export.lint import lint
 
 
 @pytest.fixture
@@ -140,8 +141,41 @@ def test_unknown_bits_are_refused(refused, bits):
     refused("build", "--bits", bits)
 
 
-def test_bits_that_this_version_cannot_build_are_said_so(refused, output):
-    assert "cannot be built in this version" in refused("build", "--bits", "4", "-o", output)
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [(["--bits", "4"], "w4a4"), (["--weights", "4"], "w4a8"), (["--bits", "6", "--activations", "8"], "w6a8")],
+)
+def test_fewer_bits_run_in_integers_and_say_what_they_are(command, output, options, precision):
+    code, out, _ = command("build", *options, "--calib-size", "16", "-o", output)
+    card = json.loads((output / f"embedded.{precision}.onnx.card.json").read_text())
+
+    assert code == 0
+    assert f"a {precision[1]}-bit grid in int8 kernels" in out
+    assert "INT4" not in out
+    assert card["audit"]["integer_coverage"] >= 0.98
+
+
+def test_a_recipe_names_the_layers_that_stay_in_float(command, output, tmp_path):
+    names = [node.name for node in onnx.load(assets.model_path()).graph.node if node.op_type == "Gemm"]
+    (tmp_path / "recipe.toml").write_text(f'precision = "w8a8"\n[layers."{names[0]}"]\nfloat = true\n')
+
+    code, out, _ = command("build", "--recipe", tmp_path / "recipe.toml", "--calib-size", "16", "-o", output, "--json")
+
+    assert code == 0
+    assert json.loads(out)["layers_float"] == 1
+
+
+def test_the_tensorrt_profile_gives_the_canonical_file_and_its_lowering(command, output):
+    code, out, _ = command("build", "--profile", "trt-s8", "--calib-size", "16", "-o", output, "--json")
+
+    result = json.loads(out)
+    assert code == 0
+    assert result["integer_coverage"] >= 0.98
+    assert lint(onnx.load(result["canonical"])) == ()
+
+
+def test_grids_below_8_bits_are_refused_in_the_tensorrt_profile(refused, output):
+    assert "profile 'cpu-u8' only" in refused("build", "--bits", "4", "--profile", "trt-s8", "-o", output)
 
 
 def test_calibration_folders_without_usable_images_are_refused(refused, output, tmp_path):
@@ -184,7 +218,7 @@ def test_an_interrupted_build_leaves_nothing(images, output):
     script = f"import sys; from robustmq_trt.cli.main import main; sys.exit(main({argv!r}))"
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while "Calibrating" not in process.stderr.readline():
+    while "Quantizing" not in process.stderr.readline():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     rest = process.stderr.read()

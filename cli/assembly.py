@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,103 +15,34 @@ from onnx import ModelProto
 from .. import assets
 from ..calib.calibrate import calibrate
 from ..calib.catalog import find_method
-from ..core.artifact import Card, card_path, write_card
+from ..core.artifact import Card, write_card
 from ..core.errors import InputError, ThresholdError, UnsupportedError
 from ..core.files import sha256_file, staging, write_json
-from ..core.precision import Precision
 from ..core.provenance import available_cores, package_versions
 from ..core.ranges import RangeTable
 from ..engines.audit import Audit
 from ..engines.catalog import open_engine
 from ..engines.protocol import Engine
+from ..export.equality import prove_equal
+from ..export.grid import to_grid
+from ..export.lower import lower
 from ..export.onnx_file import read_model, write_model
 from ..export.prepare import prepare
-from ..export.profiles import PROFILES
+from ..export.profiles import find_profile
 from ..export.qdq import quantize
-from ..export.signature import classifier_signature
+from ..export.signature import Signature, classifier_signature
 from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset
 from ..inputs.loader import stream_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .progress import Progress
+from .request import W8A8, BuildRequest, Built
 
 TARGETS = ("onnxruntime",)
-W8A8 = Precision(weights=8, activations=8)
+NATIVE_PROFILE = "cpu-u8"  # what ONNX Runtime runs as it is; other profiles are lowered for it
+_PROOF_IMAGES = 4
 _BATCH = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What is to be built.
-
-    Attributes:
-        model: ONNX file, ``module:callable``, ``torchvision:NAME`` or ``timm:NAME``; None is the embedded model.
-        precision: The grid of weights and activations.
-        calib: Calibration images; None is the embedded ones, for the embedded model only.
-        calib_size: Number of images drawn from them; all if there are fewer.
-        method: Calibrator.
-        preset: Preprocessing, a preset's name or a TOML file.
-        target: Runtime the engine is for.
-        output: Folder for the files.
-        ranges: A saved range table to use instead of calibrating.
-        require_integer: Least integer coverage, or None.
-        size: Height and width of a PyTorch model's input, where it can't be known.
-        weights: State dict of a PyTorch model.
-        seed: Seed of the draw of calibration images.
-        threads: Threads of the runtime.
-    """
-
-    model: str | None = None
-    precision: Precision = W8A8
-    calib: Path | None = None
-    calib_size: int = 128
-    method: str = "minmax"
-    preset: str = "torchvision"
-    target: str = "onnxruntime"
-    output: Path = Path("robustmq-engines")
-    ranges: Path | None = None
-    require_integer: float | None = None
-    size: tuple[int, int] | None = None
-    weights: Path | None = None
-    seed: int = 0
-    threads: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """What came of it.
-
-    Attributes:
-        path: The integer model.
-        reference: The cleaned float model it was made from.
-        card: The integer model's card.
-        audit: What its layers run in.
-        notes: What the user should know.
-    """
-
-    path: Path
-    reference: Path
-    card: Card
-    audit: Audit
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the result as JSON data."""
-        return {
-            "path": str(self.path),
-            "sha256": self.card.sha256,
-            "size_bytes": self.card.size_bytes,
-            "precision": self.card.precision,
-            "integer_coverage": self.audit.integer_coverage,
-            "layers_float": len(self.audit.float_layers),
-            "calibration": self.card.recipe["calibration"],
-            "reference": str(self.reference),
-            "reference_size_bytes": self.reference.stat().st_size,
-            "card": str(card_path(self.path)),
-            "preset": dict(self.card.preset),
-            "notes": list(self.notes),
-        }
 
 
 def build(request: BuildRequest, progress: Progress) -> Built:
@@ -134,9 +65,16 @@ def build(request: BuildRequest, progress: Progress) -> Built:
         reference = folder / f"{stem}.fp32.onnx"
         write_model(prepared.model, reference)
         table, calibration = _ranges(request, prepared.model, sha256_file(reference), pipeline, folder, stem, progress)
-        progress.stage(f"Quantizing to {request.precision}")
-        path = folder / f"{stem}.{request.precision}.onnx"
-        write_model(quantize(prepared.model, table, precision=str(request.precision)), path)
+        progress.stage(f"Quantizing to {request.recipe.precision}, profile {request.profile}")
+        path = folder / f"{stem}.{request.recipe.precision}.onnx"
+        canonical = path.with_suffix(f".{request.profile}.onnx") if request.profile != NATIVE_PROFILE else None
+        quantized = _quantized(request, prepared.model, table)
+        if canonical is not None:
+            write_model(quantized, canonical)
+            lowered = lower(quantized)
+            prove_equal(quantized, lowered.model, _proof_images(signature))
+            quantized, notes = lowered.model, (*notes, *lowered.notes)
+        write_model(quantized, path)
         with _opened(path, request.threads) as engine:
             audit = engine.audit()
         _require(audit, request.require_integer)
@@ -145,15 +83,20 @@ def build(request: BuildRequest, progress: Progress) -> Built:
         recipe = {
             "calibration": calibration,
             "target": request.target,
-            "profile": next(iter(PROFILES)),
+            "profile": request.profile,
+            "grid": request.recipe.describe(),
             "seed": request.seed,
             "source": request.model or "embedded",
         }
         summary = {key: value for key, value in audit.to_json().items() if key not in ("layers", "float_operators")}
-        card = _write_card(path, "qdq", str(request.precision), parents, recipe, pipeline, summary)
+        precision = str(request.recipe.precision)
+        card = _write_card(path, "qdq", precision, parents, recipe, pipeline, summary)
+        if canonical is not None:
+            _write_card(canonical, "qdq", precision, parents, recipe, pipeline, {})
     progress.close()
     return Built(
         path=request.output / path.name,
+        canonical=None if canonical is None else request.output / canonical.name,
         reference=request.output / reference.name,
         card=card,
         audit=audit,
@@ -167,10 +110,10 @@ def _check(request: BuildRequest) -> None:
         raise UnsupportedError(
             f"Target {request.target!r} cannot be built for in this version. Available: {', '.join(TARGETS)}."
         )
-    available = sorted({profile.precision for profile in PROFILES.values()})
-    if str(request.precision) not in available:
+    find_profile(request.profile)
+    if request.recipe.precision != W8A8.precision and request.profile != NATIVE_PROFILE:
         raise UnsupportedError(
-            f"Precision '{request.precision}' cannot be built in this version. Available: {', '.join(available)}."
+            f"Grids below 8 bits are built in profile '{NATIVE_PROFILE}' only. Leave out `--profile {request.profile}`."
         )
     if request.model is not None and request.calib is None and request.ranges is None:
         raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
@@ -182,7 +125,7 @@ def _source_model(request: BuildRequest) -> tuple[ModelProto, tuple[str, ...]]:
     if _is_torch(request.model):
         from ..export.torch_model import export_torch
 
-        exported = export_torch(request.model, size=request.size, weights=request.weights)
+        exported = export_torch(request.model, size=request.size, weights=request.state_dict)
         parity = exported.parity
         note = (
             f"exported from {request.model}: max |logit difference| {parity.max_abs_difference:.2g} of "
@@ -190,6 +133,20 @@ def _source_model(request: BuildRequest) -> tuple[ModelProto, tuple[str, ...]]:
         )
         return exported.model, (note,)
     return read_model(Path(request.model)), ()
+
+
+def _quantized(request: BuildRequest, model: ModelProto, table: RangeTable) -> ModelProto:
+    eight = quantize(model, table, profile=request.profile, keep_float=request.recipe.float_layers)
+    if request.recipe.precision == W8A8.precision and not request.recipe.layers:
+        return eight
+    return to_grid(eight, model, table, recipe=request.recipe)
+
+
+def _proof_images(signature: Signature) -> NDArray[np.float32]:
+    """Give images for the proof that two files compute the same: noise reaches every clip on both sides."""
+    sides = (signature.height, signature.width)
+    shape = (3, *sides) if signature.layout == "nchw" else (*sides, 3)
+    return np.random.default_rng(0).normal(0, 2, (_PROOF_IMAGES, *shape)).astype(np.float32)
 
 
 def _is_torch(model: str) -> bool:
@@ -228,8 +185,8 @@ def _ranges(
         dataset = _calibration_images(request)
         table = _calibrated(request, model, model_sha256, pipeline, dataset, progress)
         manifest = [{"name": name, "sha256": sha256} for name, _, sha256 in dataset.manifest]
-        write_json(folder / f"{stem}.{request.precision}.calibration.json", manifest)
-    name = f"{stem}.{request.precision}.ranges.json"
+        write_json(folder / f"{stem}.{request.recipe.precision}.calibration.json", manifest)
+    name = f"{stem}.{request.recipe.precision}.ranges.json"
     table.save(folder / name)
     return table, {
         "method": table.method,
