@@ -42,16 +42,19 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
 
 
 def find_method(name: str) -> MethodEntry:
-    """Look a method up; ``percentile:99.9`` sets the share that stays inside.
+    """Look a method up; ``percentile:99.9`` sets the share that stays inside, ``mse:4`` the width of the grid in bits.
 
     Raises:
-        InputError: If the name is unknown, the share is no number in (0, 100], or another method is given one.
+        InputError: If the name is unknown, the share is no number in (0, 100], the width is not 2..8, or another method
+            is given an argument.
     """
     base, colon, argument = name.partition(":")
     if base not in METHODS:
         raise unknown("calibration method", base, METHODS)
     if not colon:
         return METHODS[base]
+    if base == "mse":
+        return MethodEntry(choose=partial(mse, bits=_bits(name, argument)), needs_histogram=True)
     return MethodEntry(choose=partial(percentile, percent=_percent(name, base, argument)), needs_histogram=True)
 
 
@@ -65,3 +68,9 @@ def _percent(name: str, base: str, argument: str) -> float:
     if not 0 < percent <= 100:
         raise InputError(f"Expected 'percentile:P' with P in (0, 100], got '{name}'. Write e.g. 'percentile:99.9'.")
     return percent
+
+
+def _bits(name: str, argument: str) -> int:
+    if argument not in [str(bits) for bits in range(2, 9)]:
+        raise InputError(f"Expected 'mse:B' with B in 2..8, got '{name}'. Write e.g. 'mse:4'.")
+    return int(argument)

@@ -1,4 +1,4 @@
-"""MSE calibration: the threshold with the least expected squared error of uint8 quantization."""
+"""MSE calibration: the threshold with the least expected squared error of quantization to uint8, or to fewer levels."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .histogram import SIDE_BINS, Observed
 Doubles = NDArray[np.float64]
 
 _STEPS = 128
-_FIRST_STEP = 8
 _COARSE = 8
-_LEVELS = 256
 
 
-def mse(observed: Observed) -> tuple[float, float]:
-    """Clip at the magnitude with the least mean squared difference between a value and its uint8 image.
+def mse(observed: Observed, *, bits: int = 8) -> tuple[float, float]:
+    """Clip at the magnitude with the least mean squared difference between a value and its image on the grid.
 
     One threshold on ``|x|`` cuts both tails, and no side is widened beyond its own extreme. The thresholds tried are
     ``peak * k / 128``: every eighth of k = 8..128 first, then all within eight of the best. The error is that of
-    asymmetric uint8 with zero on the grid, rounding and saturation together, integrated over each bin as if its values
-    were spread evenly in it; the two bins beside zero count as zero, which is exact at every scale.
+    asymmetric quantization to ``2**bits`` levels with zero among them, rounding and saturation together, integrated
+    over each bin as if its values were spread evenly in it; the two bins beside zero count as zero, which is exact at
+    every scale.
 
     Args:
         observed: What the tensor did, with histogram.
+        bits: Width of the grid, 2..8.
 
     Returns:
         (low, high).
@@ -41,10 +41,10 @@ def mse(observed: Observed) -> tuple[float, float]:
     bins = filled_bins(observed)
 
     def error(k: int) -> float:
-        return expected_error(bins, *observed.clipped_at(observed.peak * k / _STEPS))
+        return expected_error(bins, *observed.clipped_at(observed.peak * k / _STEPS), bits=bits)
 
-    coarse = _least(error, range(_STEPS, _FIRST_STEP - 1, -_COARSE))
-    fine = _least(error, range(min(coarse + _COARSE, _STEPS), max(coarse - _COARSE, _FIRST_STEP) - 1, -1))
+    coarse = _least(error, range(_STEPS, 0, -_COARSE))
+    fine = _least(error, range(min(coarse + _COARSE, _STEPS), max(coarse - _COARSE, 0), -1))
     return observed.clipped_at(observed.peak * fine / _STEPS)
 
 
@@ -79,21 +79,23 @@ def filled_bins(observed: Observed) -> Bins:
     return Bins(edges=edges, share=share, points=np.flatnonzero(np.diff(edges) < 1e-3 * observed.bin_width))
 
 
-def expected_error(bins: Bins, low: float, high: float) -> float:
-    """Compute the mean squared error of asymmetric uint8 quantization on [low, high], zero included.
+def expected_error(bins: Bins, low: float, high: float, *, bits: int = 8) -> float:
+    """Compute the mean squared error of asymmetric quantization on [low, high], zero included.
 
     Args:
         bins: Where the values are.
         low: Lower end, in the tensor's unit.
         high: Upper end.
+        bits: Width of the grid: ``2**bits`` levels.
 
     Returns:
         The mean of ``(x - dequantized(x)) ** 2`` in the tensor's unit squared.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / (_LEVELS - 1)
+    last = 2**bits - 1
+    scale = (high - low) / last
     zero_point = np.rint(-low / scale)
-    bottom, top = -zero_point * scale, (_LEVELS - 1 - zero_point) * scale
+    bottom, top = -zero_point * scale, (last - zero_point) * scale
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = np.diff(_integral(bins.edges, scale, bottom, top)) / np.diff(bins.edges)
     value = bins.edges[bins.points]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx.parser
 import pytest
+from onnx import numpy_helper
 
 from robustmq_trt.calib.histogram import Observed, count_values, grid_exponent, scratch
 
@@ -53,3 +54,38 @@ def tiny_model() -> onnx.ModelProto:
           r = Relu (h)
           y = Neg (r)
         }""")
+
+
+def layered(activation: str, rng: np.random.Generator) -> onnx.ModelProto:
+    """A convolution, a depthwise and a pointwise one with `activation` between them, and a classifier on top."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,2,6,6] x) => (float[N,5] logits) <float zero = {{0}}, float six = {{6}}> {{
+          c = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+          h = {activation.format("c")}
+          d = Conv <pads = [1, 1, 1, 1], group = 4> (h, w2, b2)
+          e = {activation.format("d")}
+          p = Conv (e, w3, b3)
+          q = Relu (p)
+          m = GlobalAveragePool (q)
+          f = Flatten (m)
+          logits = Gemm <transB = 1> (f, w4, b4)
+        }}""")
+    shapes = {"w1": (4, 2, 3, 3), "w2": (4, 1, 3, 3), "w3": (6, 4, 1, 1), "w4": (5, 6)}
+    for number, (name, shape) in enumerate(shapes.items(), start=1):
+        spread = rng.lognormal(sigma=1.0, size=(shape[0], *[1] * (len(shape) - 1)))
+        weight = (rng.normal(size=shape) * spread).astype(np.float32)
+        bias = rng.normal(size=shape[0]).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weight, name))
+        model.graph.initializer.append(numpy_helper.from_array(bias, f"b{number}"))
+    return model
+
+
+@pytest.fixture
+def layered_model(rng) -> onnx.ModelProto:
+    return layered("Relu ({})", rng)
+
+
+@pytest.fixture
+def clipped_model(rng) -> onnx.ModelProto:
+    return layered("Clip ({}, zero, six)", rng)

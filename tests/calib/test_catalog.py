@@ -57,7 +57,8 @@ def test_a_percentile_can_be_named(distributions, observe_values):
         ("percentile:", r"P in \(0, 100\]"),
         ("percentile:0", r"P in \(0, 100\]"),
         ("percentile:nan", r"P in \(0, 100\]"),
-        ("mse:3", "takes no argument"),
+        ("minmax:3", "takes no argument"),
+        ("mse:9", "B in 2..8"),
     ],
 )
 def test_a_method_that_does_not_exist_is_refused(name, match):
