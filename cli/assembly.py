@@ -25,6 +25,7 @@ from ..engines.catalog import open_engine
 from ..engines.protocol import Engine
 from ..export.equality import prove_equal
 from ..export.grid import to_grid
+from ..export.lint import lint
 from ..export.lower import lower
 from ..export.onnx_file import read_model, write_model
 from ..export.prepare import prepare
@@ -73,7 +74,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
             write_model(quantized, canonical)
             lowered = lower(quantized)
             prove_equal(quantized, lowered.model, _proof_images(signature))
-            quantized, notes = lowered.model, (*notes, *lowered.notes)
+            quantized, notes = lowered.model, (*notes, *lowered.notes, *_lint_note(quantized, canonical.name))
         write_model(quantized, path)
         with _opened(path, request.threads) as engine:
             audit = engine.audit()
@@ -111,10 +112,6 @@ def _check(request: BuildRequest) -> None:
             f"Target {request.target!r} cannot be built for in this version. Available: {', '.join(TARGETS)}."
         )
     find_profile(request.profile)
-    if request.recipe.precision != W8A8.precision and request.profile != NATIVE_PROFILE:
-        raise UnsupportedError(
-            f"Grids below 8 bits are built in profile '{NATIVE_PROFILE}' only. Leave out `--profile {request.profile}`."
-        )
     if request.model is not None and request.calib is None and request.ranges is None:
         raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
 
@@ -140,6 +137,13 @@ def _quantized(request: BuildRequest, model: ModelProto, table: RangeTable) -> M
     if request.recipe.precision == W8A8.precision and not request.recipe.layers:
         return eight
     return to_grid(eight, model, table, recipe=request.recipe)
+
+
+def _lint_note(canonical: ModelProto, name: str) -> tuple[str, ...]:
+    found = lint(canonical)
+    if not found:
+        return ()
+    return (f"{name}: {len(found)} findings of the TensorRT linter, first: {found[0].message}; see `lint`",)
 
 
 def _proof_images(signature: Signature) -> NDArray[np.float32]:
