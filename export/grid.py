@@ -38,8 +38,8 @@ def to_grid(
 
     Tensors that share a scale (behind Reshape, MaxPool, ...) go on sharing it, on the most bits a reader asks for.
     Constants of Add and Mul keep 8 bits. An int32 bias follows its new scale, input's times weight's; where that would
-    overflow, the channel's weight scale grows, as in ONNX Runtime's quantizer. What gets 8 bits stays as it was, bias
-    included unless the model's differs.
+    overflow, the channel's weight scale grows, as in ONNX Runtime's quantizer. A float bias is rounded to the same
+    step. With 8 bits everywhere the file stays as it was, but for biases in which the model differs.
 
     Args:
         quantized: What `quantize` made, with recipe's float layers in ``keep_float``; not changed.

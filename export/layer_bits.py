@@ -29,6 +29,12 @@ class LayerBits:
     default: LayerRule
     output: int
 
+    @property
+    def narrow(self) -> bool:
+        """Whether anything is on fewer than 8 bits."""
+        widths = {bits for rule in self.rules.values() for bits in (rule.weights, rule.activations)}
+        return bool(widths - {8, None})
+
     def weights(self, node: str) -> int:
         """Give the bits of a node's weights; 8 for one that stays in float."""
         return self.rules.get(node, self.default).weights or 8

@@ -393,14 +393,29 @@ def test_the_signed_profile_takes_grids_too_and_lowers_exactly(precision, net, r
     assert (found["QLinearConv"], found["QLinearAdd"], found["QGemm"]) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("precision", ["w8a8", "w4a8", "w4a4"])
+def test_float_biases_are_steps_of_the_integer_sum_below_8_bits_only(precision, net, ranges):
+    recipe = Recipe(precision=Precision.parse(precision), keep_ends=False)
+
+    stored = constants(to_grid(quantize(net, ranges, profile="trt-s8"), net, ranges, recipe=recipe))
+
+    for weight, bias in BIASES.items():
+        unit = stored[f"{INPUTS[weight]}_scale"].astype(np.float64) * stored[f"{weight}_scale"]
+        exact = constants(net)[bias]
+        expected = exact if precision == "w8a8" else np.float32(np.rint(exact / unit) * unit)
+        np.testing.assert_allclose(stored[bias], expected, rtol=1e-6)
+
+
 @pytest.mark.realdata
-def test_resnet20_on_4_bits_names_the_same_classes_in_integers_and_in_simulation(realdata):
+@pytest.mark.parametrize("profile", ["cpu-u8", "trt-s8"])
+def test_resnet20_on_4_bits_names_the_same_classes_in_integers_and_in_simulation(realdata, profile):
     net = prepare(read_model(realdata / "models" / "resnet20_cifar10_float.onnx")).model
     images = np.random.default_rng(0).normal(size=(128, 3, 32, 32)).astype(np.float32)
     values = execute(with_outputs(net, quantizable_tensors(net)), images[:32], optimize=False)
     ranges = table({name: (float(v.min()), float(v.max())) for name, v in values.items()} | {"input": (-4.0, 4.0)})
 
-    made = to_grid(quantize(net, ranges), net, ranges, recipe=Recipe(precision=Precision.parse("w4a4")))
+    recipe = Recipe(precision=Precision.parse("w4a4"))
+    made = lower(to_grid(quantize(net, ranges, profile=profile), net, ranges, recipe=recipe)).model
 
     integer = execute(made, images, optimize=True)["logits"].argmax(1)
     simulated = execute(made, images, optimize=False)["logits"].argmax(1)
