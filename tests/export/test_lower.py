@@ -9,8 +9,11 @@ import pytest
 from onnx import numpy_helper, parser
 
 from robustmq_trt.core.errors import UnsupportedError
+from robustmq_trt.core.precision import Precision
 from robustmq_trt.core.ranges import RangeTable
+from robustmq_trt.core.recipe import Recipe
 from robustmq_trt.export.equality import prove_equal
+from robustmq_trt.export.grid import to_grid
 from robustmq_trt.export.lower import lower
 from robustmq_trt.export.onnx_file import check_model, read_model
 from robustmq_trt.export.prepare import prepare
@@ -219,6 +222,27 @@ def test_an_activation_that_others_read_stays_and_is_named(rng):
     assert operators(lowered.model)["Relu"] == 1
     assert "stays in float: its output is read elsewhere too" in lowered.notes[0]
     assert prove_equal(original, lowered.model, rng.normal(size=(8, 4)).astype(np.float32)) == 0.0
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_narrower_grids_are_lowered_exactly_too(bits, residual, images):
+    ranges = RangeTable(
+        method="min-max",
+        images=1,
+        model_sha256="0" * 64,
+        data_sha256="1" * 64,
+        preset="x",
+        ranges=dict.fromkeys(quantizable_tensors(residual, profile="trt-s8"), (-2.0, 3.0)),
+    )
+    recipe = Recipe(precision=Precision.from_bits(bits), keep_ends=False)
+    original = to_grid(s8(residual), residual, ranges, recipe=recipe)
+
+    lowered = lower(original)
+
+    assert lowered.notes == ()
+    assert types_of_quantizers(lowered.model) == {np.dtype(np.uint8)}
+    assert "Relu" not in operators(lowered.model)
+    assert prove_equal(original, lowered.model, 4 * images(residual, 4)) == 0.0
 
 
 @pytest.mark.realdata
