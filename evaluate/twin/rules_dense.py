@@ -86,12 +86,23 @@ def softmax(site: Site) -> Gradients:
     axis = int(site.attribute("axis", -1 if modern else 1)) % rank
     emit, y = site.emit, site.output
     product = emit.op("Mul", [site.gradient, y])
-    total = emit.op("ReduceSum", [product, emit.integers([axis])], {"keepdims": 1})
+    size = site.shape(site.output)[axis]
+    if axis == rank - 1 and size is not None:  # ReduceSum's last bits may depend on the batch size, see `_mean`
+        total = emit.op("MatMul", [product, emit.array(np.ones((size, 1)))])
+    else:
+        total = emit.op("ReduceSum", [product, emit.integers([axis])], {"keepdims": 1})
     return [emit.op("Mul", [y, emit.op("Sub", [site.gradient, total])])]
 
 
 def _mean(site: Site, name: str, axes: list[int]) -> str:
-    """Write the mean over the last axes; ReduceMean names them in an attribute below opset 18."""
+    """Write the mean over the last axes, kept as axes of size 1; ReduceMean names them in an attribute below opset 18.
+
+    Over one axis it is a product with a column: ONNX Runtime (1.31) moves transposes through ReduceMean, whose last
+    bits depend on the batch size where it reduces a middle axis, and an attack follows signs.
+    """
+    if len(axes) == 1:
+        size = site.static(site.input(0), axes[0])
+        return site.emit.op("MatMul", [name, site.emit.array(np.full((size, 1), 1 / size))])
     if site.graph.opset >= _AXES_ARE_INPUT:
         return site.emit.op("ReduceMean", [name, site.emit.integers(axes)], {"keepdims": 1})
     return site.emit.op("ReduceMean", [name], {"axes": axes, "keepdims": 1})

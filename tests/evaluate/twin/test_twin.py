@@ -31,9 +31,17 @@ NETS = {
         m = MaxPool<kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]>(j)
         c = Concat<axis=1>(m, m) t = Tanh(c)
         p = GlobalAveragePool(t) f = Flatten(p) y = Gemm<transB=1>(f, w7)""",
+    "transformer": """
+        p = Conv<strides=[4, 4]>(x, w8) r = Reshape(p, tokens) t = Transpose<perm=[0, 2, 1]>(r)
+        n = LayerNormalization(t, w9) o = MatMul(n, w10) q, k, v = Split<axis=2>(o, thirds)
+        u = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, u) a = Softmax(s) m = MatMul(a, v) z = Add(t, m)
+        l = LayerNormalization(z, w9) h = MatMul(l, w11) e = Erf(h) g = Mul(h, e) i = MatMul(g, w12) j = Add(z, i)
+        c = Transpose<perm=[0, 2, 1]>(j) d = GlobalAveragePool(c) f = Flatten(d) y = Gemm<transB=1>(f, w13)""",
 }
 WEIGHTS = """<float[12,3,3,3] w1, float[12] b1, float[24,12,3,3] w2, float[24,12,1,1] w3, float[24,1,3,3] w4,
-    float[10,24] w5, float[10] b5, float[12,12,1,1] w6, float[10,24] w7, float low = {0}, float high = {2.0}>"""
+    float[10,24] w5, float[10] b5, float[12,12,1,1] w6, float[10,24] w7, float[12,3,4,4] w8, float[12] w9,
+    float[12,36] w10, float[12,24] w11, float[24,12] w12, float[10,12] w13, int64[3] tokens = {0, 12, 16},
+    int64[3] thirds = {12, 12, 12}, float low = {0}, float high = {2.0}>"""
 
 
 def parsed(

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 Attributes = dict[str, Any]
-Operator = Callable[[Sequence[Any], Attributes], torch.Tensor]
+Operator = Callable[[Sequence[Any], Attributes], torch.Tensor | tuple[torch.Tensor, ...]]
 
 
 class TorchModel:
@@ -48,7 +48,8 @@ class TorchModel:
         """Give the scores of a batch."""
         values = {**self.constants, self.input_name: batch, "": None}
         for operator, inputs, outputs, attributes in self.steps:
-            values[outputs[0]] = operator([values[name] for name in inputs], attributes)
+            result = operator([values[name] for name in inputs], attributes)
+            values.update(zip(outputs, result if isinstance(result, tuple) else (result,), strict=True))
         return values[self.output_name]
 
     def gradient(self, batch: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -118,20 +119,38 @@ def _max_pool(inputs: Sequence[Any], attributes: Attributes) -> torch.Tensor:
     return F.max_pool2d(inputs[0], attributes["kernel_shape"], attributes.get("strides"), pads[:2])
 
 
+def _layer_normalization(inputs: Sequence[Any], attributes: Attributes) -> torch.Tensor:
+    x, scale, bias = (*inputs, None)[:3]
+    return F.layer_norm(x, scale.shape, scale, bias, attributes.get("epsilon", 1e-5))
+
+
+def _reshape(inputs: Sequence[Any], attributes: Attributes) -> torch.Tensor:
+    x, shape = inputs[0], inputs[1].tolist()
+    return x.reshape([x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)])
+
+
 OPERATORS: dict[str, Operator] = {
     "Add": lambda inputs, _: inputs[0] + inputs[1],
     "Clip": _clip,
     "Concat": lambda inputs, attributes: torch.cat(list(inputs), attributes["axis"]),
     "Conv": _conv,
+    "Div": lambda inputs, _: inputs[0] / inputs[1],
+    "Erf": lambda inputs, _: torch.erf(inputs[0]),
     "Flatten": lambda inputs, attributes: torch.flatten(inputs[0], attributes.get("axis", 1)),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda inputs, _: inputs[0].mean(dim=tuple(range(2, inputs[0].ndim)), keepdim=True),
     "HardSwish": lambda inputs, _: F.hardswish(inputs[0]),
+    "LayerNormalization": _layer_normalization,
+    "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
     "MaxPool": _max_pool,
     "Mul": lambda inputs, _: inputs[0] * inputs[1],
     "Pad": _pad,
     "Relu": lambda inputs, _: torch.relu(inputs[0]),
+    "Reshape": _reshape,
     "Sigmoid": lambda inputs, _: torch.sigmoid(inputs[0]),
     "Slice": _slice,
+    "Softmax": lambda inputs, attributes: torch.softmax(inputs[0], attributes.get("axis", -1)),
+    "Split": lambda inputs, attributes: torch.split(inputs[0], inputs[1].tolist(), attributes.get("axis", 0)),
     "Tanh": lambda inputs, _: torch.tanh(inputs[0]),
+    "Transpose": lambda inputs, attributes: inputs[0].permute(attributes["perm"]),
 }
