@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import onnx
 
-from ..core.errors import unknown
+from ..core.errors import InputError, unknown
 from .catalog import MethodEntry, find_method
 from .graph import absorbed_tensors, activation_tensors
 from .histogram import Floats, Observed
@@ -49,8 +50,8 @@ def calibrate(
         Method as written in ``methods`` -> tensor name -> (low, high), low <= high, both finite.
 
     Raises:
-        InputError: If a method or tensor is unknown, there is no image, an image does not fit the model's input, or an
-            activation is not finite (the message names tensor and image).
+        InputError: If a method or tensor is unknown, there is no image, every image is one flat colour, an image does
+            not fit the model's input, or an activation is not finite (the message names tensor and image).
         UnsupportedError: If ONNX Runtime is not installed.
     """
     chosen = {name: find_method(name) for name in methods}
@@ -60,7 +61,9 @@ def calibrate(
     seen = own if all(entry.needs_histogram for entry in chosen.values()) else wanted
     counted = frozenset(own if any(entry.needs_histogram for entry in chosen.values()) else ())
     report = None if progress is None else lambda done: progress(done, images)
-    observed = observe(model, batches(), Plan(tensors=seen, counted=counted), threads=threads, progress=report)
+    observed = observe(
+        model, _not_all_flat(batches()), Plan(tensors=seen, counted=counted), threads=threads, progress=report
+    )
     source = {name: behind.get(name, name) for name in wanted}
     return {name: _ranges(entry, observed, source) for name, entry in chosen.items()}
 
@@ -80,3 +83,24 @@ def _wanted(model: onnx.ModelProto, tensors: Sequence[str] | None) -> tuple[str,
         if name not in known:
             raise unknown("activation tensor", name, known)
     return tuple(name for name in known if name in set(tensors))
+
+
+def _not_all_flat(batches: Iterable[Floats]) -> Iterator[Floats]:
+    """Hand batches on; refuse at their end if no image showed anything, since ranges of nothing fit no other image."""
+    flat = None
+    for batch in batches:
+        if len(batch) and flat is not False:
+            flat = batch.ndim == 4 and _is_flat(batch)
+        yield batch
+    if flat:
+        raise InputError(
+            "Every calibration image is one flat colour, such as black, so the ranges would fit no other image. Check "
+            "the files and the preset."
+        )
+
+
+def _is_flat(images: Floats) -> bool:
+    """Tell whether every image has one value a channel; channels are the shorter of the axes they can be on."""
+    axes = (2, 3) if images.shape[1] <= images.shape[3] else (1, 2)
+    pixels = images.shape[axes[0]] * images.shape[axes[1]]
+    return pixels > 1 and bool((np.ptp(images, axis=axes) == 0).all())

@@ -25,6 +25,11 @@ def entropy(observed: Observed) -> tuple[float, float]:
     zero is replaced by its neighbour's: zero is exact at every scale, and left in, the spike that a ReLU makes there
     would pull every threshold towards it.
 
+    Two cases are beyond the algorithm, and keep their extremes. Fewer values than bins are no density: of ten normal
+    values it kept the range of the smaller half. And a candidate that cuts off most values puts all of them into one
+    bin, where P and Q agree perfectly: of a tensor that lies around 1 +- 0.02 it made the constant 0.91. So a candidate
+    has to keep at least half of the values.
+
     Args:
         observed: What the tensor did, with histogram.
 
@@ -33,16 +38,17 @@ def entropy(observed: Observed) -> tuple[float, float]:
 
     Reference:
         Migacz 2017, "8-bit inference with TensorRT", GTC S7310, the algorithm on the slides "Pseudocode" and
-        "Candidate distribution Q". Differences: 256 levels for one-sided tensors; 2048 to 4096 bins, as many as lie
-        below the peak; the sums over bins are taken from running sums, which gives the same divergence in one step
-        for all candidates.
+        "Candidate distribution Q". Differences: the two cases above; 256 levels for one-sided tensors; 2048 to 4096
+        bins, as many as lie below the peak; the sums over bins are taken from running sums, which gives the same
+        divergence in one step for all candidates.
     """
     magnitudes = observed.magnitudes()
     levels = SIGNED_LEVELS if observed.minimum < 0 < observed.maximum else UNSIGNED_LEVELS
-    if magnitudes.size <= levels:
+    if magnitudes.size <= levels or magnitudes[1:].sum() < magnitudes.size:
         return observed.clipped_at(observed.peak)
     magnitudes = without_zero_spike(magnitudes)
     sizes = candidate_sizes(magnitudes.size, levels)
+    sizes = sizes[2 * np.cumsum(magnitudes)[sizes - 1] >= magnitudes.sum()]
     best = sizes[int(np.argmin(divergences(magnitudes, sizes, levels)))]
     return observed.clipped_at(float(best * observed.bin_width))
 

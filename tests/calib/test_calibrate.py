@@ -111,7 +111,10 @@ def test_one_image_is_enough(tiny_model, images):
 
 
 def test_a_tensor_that_never_fires_gets_the_range_zero(tiny_model):
-    result = calibrate(tiny_model, lambda: [np.full((2, 1, 2, 2), -3, np.float32)], methods=ALL)
+    images = np.full((2, 1, 2, 2), -3, np.float32)
+    images[0, 0, 0, 0] = -2
+
+    result = calibrate(tiny_model, lambda: [images], methods=ALL)
 
     assert all(result[method]["r"] == (0, 0) for method in ALL)
 
@@ -197,3 +200,31 @@ def test_without_onnxruntime_the_install_line_is_given(tiny_model, images, monke
 
     with pytest.raises(UnsupportedError, match=r"pip install robustmq-trt\[cpu\]"):
         calibrate(tiny_model, once(images), methods=["minmax"])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_that_show_nothing_are_refused(channels_last):
+    colours = np.float32([[-2, -1, 0], [1, 1, 1]])
+    flat = np.broadcast_to(colours[:, :, None, None], (2, 3, 4, 4))
+    flat = np.ascontiguousarray(flat.transpose(0, 2, 3, 1) if channels_last else flat)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,{",".join(map(str, flat.shape[1:]))}] x) => (float[N,{",".join(map(str, flat.shape[1:]))}] y)
+        {{ y = Neg (x) }}""")
+
+    with pytest.raises(InputError, match="flat colour"):
+        calibrate(model, lambda: [flat[:1], flat[1:]], methods=["minmax"])
+
+
+def test_one_image_that_shows_something_is_enough_beside_flat_ones(tiny_model, images):
+    flat = np.zeros((5, 1, 2, 2), np.float32)
+
+    result = calibrate(tiny_model, lambda: [flat, images[:1]], methods=["minmax"])
+
+    assert result["minmax"]["x"] == (min(0, images[0].min()), max(0, images[0].max()))
+
+
+def test_stripes_are_no_flat_colour(tiny_model):
+    stripes = np.float32([[[[0, 1], [0, 1]]]])
+
+    assert calibrate(tiny_model, lambda: [stripes], methods=["minmax"])["minmax"]["x"] == (0, 1)

@@ -65,3 +65,17 @@ def test_it_clips_a_long_tail_that_minmax_keeps(distributions, observe_values):
     observed = observe_values(distributions["laplace"])
 
     assert entropy(observed)[1] < 0.9 * observed.peak
+
+
+@pytest.mark.parametrize("count", [1, 10, 80, 300, 1000])
+def test_fewer_values_than_bins_keep_their_extremes(count, rng, observe_values):
+    observed = observe_values(rng.normal(size=count))
+
+    assert entropy(observed) == (observed.minimum, observed.maximum)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_tensor_far_from_zero_does_not_become_a_constant(sign, rng, observe_values):
+    observed = observe_values(sign * rng.normal(1, 0.02, size=100_000))
+
+    assert max(np.abs(entropy(observed))) > 1.05

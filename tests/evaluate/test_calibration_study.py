@@ -51,7 +51,7 @@ def sets(tiny_pipeline, colours) -> list[CalibrationSet]:
     return [
         base,
         replace(base, name="again"),
-        replace(base, name="grey", alter=lambda loaded: np.full_like(loaded.images, 127)),
+        replace(base, name="grey", alter=lambda loaded: 112 + loaded.images // 8),
         replace(base, name="gone", missing="nobody has it"),
     ]
 
