@@ -18,8 +18,9 @@ from ..core.provenance import available_cores, package_versions
 from ..core.record import Record
 from ..evaluate.attacks.catalog import ATTACKS, TransferEntry, parse_attack
 from ..evaluate.attacks.gradient import TransferTask
+from ..evaluate.calibration_records import FLOAT, METRICS
 from ..evaluate.calibration_sets import calibration_sets
-from ..evaluate.calibration_study import FLOAT, METRICS, Exam, StudyPlan, calibration_study
+from ..evaluate.calibration_study import Exam, StudyPlan, calibration_study
 from ..evaluate.twin.twin import Twin
 from ..export.onnx_file import read_model
 from ..export.prepare import prepare

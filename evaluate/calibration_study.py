@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,17 @@ from ..core.errors import InputError
 from ..core.files import sha256_bytes
 from ..core.provenance import available_cores
 from ..core.ranges import RangeTable
-from ..core.record import Comparison, Record
-from ..core.statistics import Interval, holm, mcnemar_exact, paired_bootstrap, paired_difference, wilson
+from ..core.record import Record
 from ..export.onnx_file import serialize
 from ..export.qdq import quantize
 from ..inputs.pipeline import Pipeline
+from .calibration_records import FLOAT, Outcome, missing_record, study_records
 from .calibration_sets import CalibrationSet
 from .model_target import model_target
 from .target import scores
 
-FLOAT = "float"
-"""Engine name of the model before quantization."""
-
-METRICS = ("accuracy", "robust_accuracy", "agreement", "logit_error")
-_SIGNIFICANCE = 0.05
-
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
-Values = NDArray[np.bool_] | NDArray[np.float64]
 Progress = Callable[[str], None]
 
 
@@ -71,26 +63,6 @@ class StudyPlan:
     threads: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One engine's answers; all arrays are (N,).
-
-    Attributes:
-        clean: bool, whether it is right on the image.
-        held: bool, whether it is right on the image and under the attack.
-        same: bool, whether it answers the image as the float model does.
-        error: float64, root mean square difference of its scores from the float model's, over the spread (standard
-            deviation over classes, mean over images) of the float model's.
-        identity: What the engine is made of.
-    """
-
-    clean: Bools
-    held: Bools
-    same: Bools
-    error: NDArray[np.float64]
-    identity: Mapping[str, Any]
-
-
 def calibration_study(
     model: ModelProto,
     sets: Sequence[CalibrationSet],
@@ -102,7 +74,7 @@ def calibration_study(
 
     Metrics over the N images: ``accuracy`` (clean), ``robust_accuracy`` (right before and under the attack),
     ``agreement`` (same answer as the float model) and ``logit_error`` (mean of ``Outcome.error``; the most sensitive,
-    tested by the sign test on images, less is better). Each is compared with the first set's engine of the same method
+    tested by the paired z-test, less is better). Each is compared with the first set's engine of the same method
     on the same images; Holm runs over all comparisons of the study.
 
     Args:
@@ -140,8 +112,8 @@ def calibration_study(
                 "data_sha256": table.data_sha256,
             }
             outcomes[f"{entry.name}/{table.method}"] = _outcome(answers, reference, exam, identity)
-    missing = [_missing(entry, exam, plan) for entry in sets if entry.missing]
-    return [*_records(outcomes, sets[0].name, exam, plan.seed), *missing]
+    missing = [missing_record(entry.name, entry.missing, seed=plan.seed) for entry in sets if entry.missing]
+    return [*study_records(outcomes, baseline=sets[0].name, attack=exam.attack, seed=plan.seed), *missing]
 
 
 def range_ratio(ranges: Mapping[str, tuple[float, float]], baseline: Mapping[str, tuple[float, float]]) -> float:
@@ -202,99 +174,4 @@ def _outcome(found: _Scores, reference: _Scores, exam: Exam, identity: Mapping[s
         same=(answers == expected) & (answers >= 0),
         error=np.sqrt(np.square(found.clean - reference.clean, dtype=np.float64).mean(axis=1)) / spread,
         identity=identity,
-    )
-
-
-def _records(outcomes: Mapping[str, Outcome], baseline: str, exam: Exam, seed: int) -> list[Record]:
-    found = []
-    for engine, outcome in outcomes.items():
-        first = None if engine == FLOAT else f"{baseline}/{outcome.identity['method']}"
-        reference = None if first in (None, engine) else outcomes[str(first)]
-        for metric, values, before in _metrics(outcome, reference):
-            rate = _interval(values, seed)
-            found.append(
-                Record(
-                    engine=engine,
-                    condition=exam.attack if metric == "robust_accuracy" else "clean",
-                    metric=metric,
-                    value=rate.value,
-                    low=rate.low,
-                    high=rate.high,
-                    n=rate.n,
-                    seed=seed,
-                    identity=outcome.identity,
-                    comparison=None if before is None else _comparison(str(first), values, before, seed),
-                )
-            )
-    return _with_verdicts(found)
-
-
-def _metrics(outcome: Outcome, reference: Outcome | None) -> Iterator[tuple[str, Values, Values | None]]:
-    before = reference or outcome
-    places = ((each.clean, each.held, each.same, each.error) for each in (outcome, before))
-    for metric, own, other in zip(METRICS, *places, strict=True):
-        yield metric, own, None if reference is None else other
-
-
-def _interval(values: Values, seed: int) -> Interval:
-    if values.dtype == np.bool_:
-        return wilson(int(values.sum()), values.size)
-    return paired_bootstrap(values.astype(np.float64), np.zeros(values.size), seed=seed)
-
-
-def _comparison(name: str, values: Values, before: Values, seed: int) -> Comparison:
-    """Compare shares by McNemar's test; errors by the sign test, where an image is gained if its error is smaller."""
-    if values.dtype == np.bool_:
-        difference = paired_difference(values.astype(np.bool_), before.astype(np.bool_), seed=seed)
-        gained, lost, detectable = difference.wrong_to_right, difference.right_to_wrong, difference.detectable
-        bounds = (difference.difference, difference.low, difference.high)
-    else:
-        change = values.astype(np.float64) - before
-        interval = paired_bootstrap(values.astype(np.float64), before.astype(np.float64), seed=seed)
-        gained, lost = int((change < 0).sum()), int((change > 0).sum())
-        detectable = 2.8 * float(change.std() / np.sqrt(change.size))
-        bounds = (interval.value, interval.low, interval.high)
-    p_value = mcnemar_exact(gained, lost)
-    return Comparison(
-        reference=name,
-        difference=bounds[0],
-        low=bounds[1],
-        high=bounds[2],
-        p_value=p_value,
-        p_holm=p_value,
-        wrong_to_right=gained,
-        right_to_wrong=lost,
-        detectable=detectable,
-        verdict="not distinguishable",
-    )
-
-
-def _with_verdicts(found: Sequence[Record]) -> list[Record]:
-    adjusted = iter(holm([record.comparison.p_value for record in found if record.comparison is not None]))
-    return [
-        record if record.comparison is None else replace(record, comparison=_decided(record.comparison, next(adjusted)))
-        for record in found
-    ]
-
-
-def _decided(comparison: Comparison, p_holm: float) -> Comparison:
-    if p_holm >= _SIGNIFICANCE:
-        return replace(comparison, p_holm=p_holm)
-    better = comparison.wrong_to_right > comparison.right_to_wrong
-    return replace(comparison, p_holm=p_holm, verdict="better" if better else "worse")
-
-
-def _missing(entry: CalibrationSet, exam: Exam, plan: StudyPlan) -> Record:
-    nothing = wilson(0, 0)
-    return Record(
-        engine=entry.name,
-        condition="clean",
-        metric="accuracy",
-        value=nothing.value,
-        low=nothing.low,
-        high=nothing.high,
-        n=0,
-        seed=plan.seed,
-        flags=(f"missing: {entry.missing}",),
-        identity={"set": entry.name},
     )

@@ -8,8 +8,9 @@ import pytest
 from onnx import numpy_helper
 
 from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate.calibration_records import METRICS, Outcome, study_records
 from robustmq_trt.evaluate.calibration_sets import CalibrationSet
-from robustmq_trt.evaluate.calibration_study import METRICS, Exam, StudyPlan, calibration_study, range_ratio
+from robustmq_trt.evaluate.calibration_study import Exam, StudyPlan, calibration_study, range_ratio
 from robustmq_trt.evaluate.questions import Questions, logits
 from robustmq_trt.inputs.dataset import Dataset, Sample
 
@@ -110,3 +111,19 @@ def test_a_study_without_its_baseline_is_refused(mild_net, sets, exam):
 
 def test_range_ratio_is_the_median_of_the_widths_with_zero():
     assert range_ratio({"a": (0, 2), "b": (1, 3), "c": (0, 5)}, {"a": (0, 1), "b": (0, 1), "c": (0, 0)}) == 2.5
+
+
+def outcome(error: np.ndarray, method: str = "mse") -> Outcome:
+    right = np.ones(error.size, dtype=np.bool_)
+    return Outcome(clean=right, held=right, same=right, error=error, identity={"method": method})
+
+
+def test_errors_are_judged_by_their_mean_and_less_is_better(rng):
+    base = rng.uniform(0, 0.1, 400)
+    tail = np.where(np.arange(400) < 60, base + 0.5, base - 0.001)  # most images gain a little, some lose much
+    outcomes = {"base/mse": outcome(base), "tail/mse": outcome(tail), "less/mse": outcome(base / 2)}
+
+    records = study_records(outcomes, baseline="base", attack="none", seed=0)
+
+    verdicts = {r.engine: r.comparison.verdict for r in records if r.metric == "logit_error" and r.comparison}
+    assert verdicts == {"tail/mse": "worse", "less/mse": "better"}
