@@ -16,7 +16,7 @@ from .. import assets
 from ..calib.calibrate import calibrate
 from ..calib.catalog import find_method
 from ..core.artifact import Card, write_card
-from ..core.errors import InputError, ThresholdError, UnsupportedError
+from ..core.errors import InputError, ThresholdError, UnsupportedError, unknown
 from ..core.files import sha256_file, staging, write_json
 from ..core.provenance import available_cores, package_versions
 from ..core.ranges import RangeTable
@@ -24,7 +24,6 @@ from ..engines.audit import Audit
 from ..engines.catalog import open_engine
 from ..engines.protocol import Engine
 from ..export.equality import prove_equal
-from ..export.grid import to_grid
 from ..export.lint import lint
 from ..export.lower import lower
 from ..export.onnx_file import read_model, write_model
@@ -37,6 +36,7 @@ from ..inputs.dataset import Dataset
 from ..inputs.loader import stream_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
+from .narrow import ROUNDINGS, narrowed
 from .progress import Progress
 from .request import W8A8, BuildRequest, Built
 
@@ -65,11 +65,13 @@ def build(request: BuildRequest, progress: Progress) -> Built:
     with staging(request.output) as folder:
         reference = folder / f"{stem}.fp32.onnx"
         write_model(prepared.model, reference)
-        table, calibration = _ranges(request, prepared.model, sha256_file(reference), pipeline, folder, stem, progress)
+        images = _images(request, pipeline)
+        table = _ranges(request, prepared.model, sha256_file(reference), images, progress)
         progress.stage(f"Quantizing to {request.recipe.precision}, profile {request.profile}")
         path = folder / f"{stem}.{request.recipe.precision}.onnx"
         canonical = path.with_suffix(f".{request.profile}.onnx") if request.profile != NATIVE_PROFILE else None
-        quantized = _quantized(request, prepared.model, table)
+        quantized, table = _quantized(request, prepared.model, table, images, progress)
+        calibration = _save_calibration(table, images, path)
         if canonical is not None:
             write_model(quantized, canonical)
             lowered = lower(quantized)
@@ -86,6 +88,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
             "target": request.target,
             "profile": request.profile,
             "grid": request.recipe.describe(),
+            "rounding": request.rounding,
             "seed": request.seed,
             "source": request.model or "embedded",
         }
@@ -112,6 +115,8 @@ def _check(request: BuildRequest) -> None:
             f"Target {request.target!r} cannot be built for in this version. Available: {', '.join(TARGETS)}."
         )
     find_profile(request.profile)
+    if request.rounding not in ROUNDINGS:
+        raise unknown("rounding", request.rounding, ROUNDINGS)
     if request.model is not None and request.calib is None and request.ranges is None:
         raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
 
@@ -132,11 +137,22 @@ def _source_model(request: BuildRequest) -> tuple[ModelProto, tuple[str, ...]]:
     return read_model(Path(request.model)), ()
 
 
-def _quantized(request: BuildRequest, model: ModelProto, table: RangeTable) -> ModelProto:
+def _quantized(
+    request: BuildRequest, model: ModelProto, table: RangeTable, images: _Images | None, progress: Progress
+) -> tuple[ModelProto, RangeTable]:
     eight = quantize(model, table, profile=request.profile, keep_float=request.recipe.float_layers)
     if request.recipe.precision == W8A8.precision and not request.recipe.layers:
-        return eight
-    return to_grid(eight, model, table, recipe=request.recipe)
+        return eight, table
+    return narrowed(
+        eight,
+        model,
+        table,
+        recipe=request.recipe,
+        rounding=request.rounding,
+        batches=None if images is None else images.batches,
+        threads=request.threads,
+        progress=progress,
+    )
 
 
 def _lint_note(canonical: ModelProto, name: str) -> tuple[str, ...]:
@@ -168,75 +184,74 @@ def _fitted(preset: Pipeline, height: int, width: int, layout: str) -> Pipeline:
     return replace(preset.for_size(height, width), layout=layout)
 
 
-def _ranges(
-    request: BuildRequest,
-    model: ModelProto,
-    model_sha256: str,
-    pipeline: Pipeline,
-    folder: Path,
-    stem: str,
-    progress: Progress,
-) -> tuple[RangeTable, dict[str, Any]]:
-    """Give the ranges, calibrated or read, and what the card says of them; both are saved beside the model."""
+class _Images:
+    """The calibration images, streamed anew at every pass, with the ones that can't be decoded by name."""
+
+    def __init__(self, dataset: Dataset, pipeline: Pipeline) -> None:
+        self.dataset, self._pipeline = dataset, pipeline
+        self.failures: dict[str, str] = {}
+
+    def batches(self) -> Iterator[NDArray[np.float32]]:
+        """Give the images as the model takes them, a few at a time."""
+        for loaded in stream_images(self.dataset, self._pipeline, batch=_BATCH, threads=available_cores()):
+            self.failures.update({failure.sample.name: failure.reason for failure in loaded.failures})
+            if len(loaded.images):
+                yield self._pipeline.tensor(loaded.images)
+
+
+def _images(request: BuildRequest, pipeline: Pipeline) -> _Images | None:
+    """Open the calibration images; None where saved ranges take their place."""
     if request.ranges is not None:
+        return None
+    folder = assets.images_dir("calib") if request.calib is None else request.calib
+    dataset = open_dataset(folder, unlabelled=True)
+    return _Images(dataset.subset(min(request.calib_size, len(dataset)), request.seed), pipeline)
+
+
+def _ranges(
+    request: BuildRequest, model: ModelProto, model_sha256: str, images: _Images | None, progress: Progress
+) -> RangeTable:
+    """Give the 8-bit ranges, calibrated or read."""
+    if images is None:
+        assert request.ranges is not None
         table = RangeTable.load(request.ranges)
         if table.model_sha256 != model_sha256:
             raise InputError(
                 f"The ranges in '{request.ranges}' were observed on another model: expected sha256 "
                 f"{model_sha256[:12]}, got {table.model_sha256[:12]}. Calibrate this model."
             )
-    else:
-        dataset = _calibration_images(request)
-        table = _calibrated(request, model, model_sha256, pipeline, dataset, progress)
-        manifest = [{"name": name, "sha256": sha256} for name, _, sha256 in dataset.manifest]
-        write_json(folder / f"{stem}.{request.recipe.precision}.calibration.json", manifest)
-    name = f"{stem}.{request.recipe.precision}.ranges.json"
-    table.save(folder / name)
-    return table, {
+        return table
+    count = len(images.dataset)
+    progress.stage(f"Calibrating with {count} images ({request.method})")
+    found = calibrate(
+        model, images.batches, methods=[request.method], threads=request.threads, progress=progress, images=count
+    )
+    for name, reason in images.failures.items():
+        progress.stage(f"Left out of calibration: {name}: {reason}")
+    return RangeTable(
+        method=request.method,
+        images=count - len(images.failures),
+        model_sha256=model_sha256,
+        data_sha256=images.dataset.manifest_sha256,
+        preset=request.preset,
+        ranges=found[request.method],
+    )
+
+
+def _save_calibration(table: RangeTable, images: _Images | None, engine: Path) -> dict[str, Any]:
+    """Save ranges and image list beside the engine's file; give what the card says of them."""
+    path = engine.with_suffix(".ranges.json")
+    table.save(path)
+    if images is not None:
+        manifest = [{"name": name, "sha256": sha256} for name, _, sha256 in images.dataset.manifest]
+        write_json(engine.with_suffix(".calibration.json"), manifest)
+    return {
         "method": table.method,
         "images": table.images,
         "preset": table.preset,
         "data_sha256": table.data_sha256,
-        "ranges": name,
+        "ranges": path.name,
     }
-
-
-def _calibration_images(request: BuildRequest) -> Dataset:
-    folder = assets.images_dir("calib") if request.calib is None else request.calib
-    dataset = open_dataset(folder, unlabelled=True)
-    return dataset.subset(min(request.calib_size, len(dataset)), request.seed)
-
-
-def _calibrated(
-    request: BuildRequest,
-    model: ModelProto,
-    model_sha256: str,
-    pipeline: Pipeline,
-    dataset: Dataset,
-    progress: Progress,
-) -> RangeTable:
-    progress.stage(f"Calibrating with {len(dataset)} images ({request.method})")
-    failures: dict[str, str] = {}
-
-    def batches() -> Iterator[NDArray[np.float32]]:
-        for loaded in stream_images(dataset, pipeline, batch=_BATCH, threads=available_cores()):
-            failures.update({failure.sample.name: failure.reason for failure in loaded.failures})
-            if len(loaded.images):
-                yield pipeline.tensor(loaded.images)
-
-    found = calibrate(
-        model, batches, methods=[request.method], threads=request.threads, progress=progress, images=len(dataset)
-    )
-    for name, reason in failures.items():
-        progress.stage(f"Left out of calibration: {name}: {reason}")
-    return RangeTable(
-        method=request.method,
-        images=len(dataset) - len(failures),
-        model_sha256=model_sha256,
-        data_sha256=dataset.manifest_sha256,
-        preset=pipeline.name,
-        ranges=found[request.method],
-    )
 
 
 def _require(audit: Audit, least: float | None) -> None:

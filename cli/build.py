@@ -10,6 +10,7 @@ from ..core.precision import Precision
 from ..core.recipe import Recipe
 from ..export.profiles import PROFILES
 from .assembly import NATIVE_PROFILE, TARGETS, build
+from .narrow import ROUNDINGS
 from .options import Subparsers, add_common, positive, print_json, share, table
 from .progress import Progress
 from .request import BuildRequest, Built
@@ -29,6 +30,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--recipe", type=Path, metavar="FILE.toml", help="bits layer by layer, instead of --bits")
     parser.add_argument(
         "--profile", choices=sorted(PROFILES), default=NATIVE_PROFILE, help="layout of the QDQ file (default cpu-u8)"
+    )
+    parser.add_argument(
+        "--rounding", choices=ROUNDINGS, default="gptq", help="how weights below 8 bits are rounded (default gptq)"
     )
     parser.add_argument("--calib", type=Path, metavar="DIR", help="calibration images, labelled or not")
     parser.add_argument("--calib-size", type=positive, default=128, metavar="N", help="images to use (default 128)")
@@ -52,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         model=options.model,
         recipe=_recipe(options),
         profile=options.profile,
+        rounding=options.rounding,
         calib=options.calib,
         calib_size=options.calib_size,
         method=options.method,

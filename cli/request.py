@@ -22,6 +22,7 @@ class BuildRequest:
         model: ONNX file, ``module:callable``, ``torchvision:NAME`` or ``timm:NAME``; None is the embedded model.
         recipe: The grid of each layer.
         profile: How the QDQ file is laid out; ``trt-s8`` gives one more file, the canonical one.
+        rounding: How weights below 8 bits are rounded.
         calib: Calibration images; None is the embedded ones, for the embedded model only.
         calib_size: Number of images drawn from them; all if there are fewer.
         method: Calibrator.
@@ -39,6 +40,7 @@ class BuildRequest:
     model: str | None = None
     recipe: Recipe = W8A8
     profile: str = "cpu-u8"
+    rounding: str = "gptq"
     calib: Path | None = None
     calib_size: int = 128
     method: str = "minmax"
