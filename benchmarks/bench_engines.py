@@ -53,10 +53,10 @@ from robustmq_trt.inputs.loader import stream_images
 from robustmq_trt.inputs.pipeline import Pipeline
 from robustmq_trt.inputs.sources import open_dataset
 
-# Model, images, label file or None, preprocessing.
-NETS: dict[str, tuple[str, str, str | None, str]] = {
-    "resnet20": ("resnet20_cifar10_float.onnx", "cifar10_2000", None, "cifar10"),
-    "mobilenet": ("mobilenet_v2_float.onnx", "imagenet600/images", "imagenet600/labels.csv", "tflite-mobilenet"),
+# Model, images, preprocessing.
+NETS: dict[str, tuple[str, str, str]] = {
+    "resnet20": ("resnet20_cifar10_float.onnx", "cifar10_2000", "cifar10"),
+    "mobilenet": ("mobilenet_v2_float.onnx", "imagenet600", "tflite-mobilenet"),
 }
 CALIBRATION = 256
 BATCH = 32
@@ -88,7 +88,7 @@ class Contender:
 
 def main() -> None:
     options = parse()
-    pipeline = find_preset(NETS[options.net][3])
+    pipeline = find_preset(NETS[options.net][2])
     with tempfile.TemporaryDirectory() as folder:
         calibration, images = load(options, pipeline)
         files = build(options, calibration, Path(folder))
@@ -120,8 +120,7 @@ def parse() -> argparse.Namespace:
 
 def load(options: argparse.Namespace, pipeline: Pipeline) -> tuple[Images, Images]:
     data = Path(os.environ["ROBUSTMQ_DATA"]) / "data"
-    _, folder, labels, _ = NETS[options.net]
-    split = open_dataset(data / folder, data / labels if labels else None).split(CALIBRATION, options.seed)
+    split = open_dataset(data / NETS[options.net][1]).split(CALIBRATION, options.seed)
     rest = split.rest.subset(min(options.images, len(split.rest)), options.seed)
     return decoded(split.first, pipeline), decoded(rest, pipeline)
 
@@ -147,7 +146,7 @@ def build(options: argparse.Namespace, calibration: Images, folder: Path) -> dic
         images=len(calibration.tensor),
         model_sha256=sha256_file(path),
         data_sha256="",
-        preset=NETS[options.net][3],
+        preset=NETS[options.net][2],
         ranges=found,
     )
     signed = quantize(model, ranges, profile="trt-s8")
