@@ -141,7 +141,7 @@ def _quantized(
     request: BuildRequest, model: ModelProto, table: RangeTable, images: _Images | None, progress: Progress
 ) -> tuple[ModelProto, RangeTable]:
     eight = quantize(model, table, profile=request.profile, keep_float=request.recipe.float_layers)
-    if request.recipe.precision == W8A8.precision and not request.recipe.layers:
+    if request.recipe.precision == W8A8.precision and all(rule.keep_float for rule in request.recipe.layers.values()):
         return eight, table
     return narrowed(
         eight,

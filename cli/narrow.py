@@ -59,15 +59,17 @@ def narrowed(
     limits = effective_ranges(model, table)
     grids = {name: Grid(low=limits[name][0], high=limits[name][1], bits=width) for name, width in bits.items()}
     progress.stage(f"Rounding the weights ({rounding})")
+    widths = weight_bits(model, recipe)
     chosen = choose_weights(
         model,
         batches,
-        recipe=WeightRecipe(bits=recipe.precision.weights, overrides=weight_bits(model, recipe), method=rounding),
+        recipe=WeightRecipe(bits=recipe.precision.weights, overrides=widths, method=rounding),
         grids=grids,
         threads=threads or available_cores(),
         progress=progress,
     )
-    return to_grid(eight, chosen.model, table, recipe=recipe, weights=chosen.codes), table
+    codes = {name: chosen.codes[name] for name in widths}  # layers in float have no codes
+    return to_grid(eight, chosen.model, table, recipe=recipe, weights=codes), table
 
 
 def _own_widths(
