@@ -40,8 +40,8 @@ class LayerBits:
         return self.rules.get(node, self.default).weights or 8
 
     def activations(self, node: str) -> int:
-        """Give the bits of the tensors a node reads; 2, the fewest, for one in float, which asks for nothing."""
-        return self.rules.get(node, self.default).activations or 2
+        """Give the bits of the tensors a node reads; 8 for one that stays in float, to be spared as far as can be."""
+        return self.rules.get(node, self.default).activations or 8
 
 
 def layer_bits(model: onnx.ModelProto, recipe: Recipe) -> LayerBits:

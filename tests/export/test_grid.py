@@ -289,6 +289,16 @@ def test_a_float_layer_reads_float_weights_and_the_rest_its_grid(net, grid):
     assert np.abs(made["w3_quantized"]).max() == 7
 
 
+def test_what_only_float_layers_read_keeps_the_scales_of_8_bits(net, ranges, grid):
+    names = [node.name for node in net.graph.node if node.op_type in ("Conv", "Gemm")]
+    plain = quantize(net, ranges, keep_float=names)
+
+    narrow = constants(grid("w4a8", **{name: LayerRule(keep_float=True) for name in names}))
+
+    for name, value in constants(plain).items():
+        np.testing.assert_array_equal(narrow[name], value)
+
+
 def test_given_codes_are_what_the_file_holds(net, grid):
     codes = codes_for(constants(net)["w2"], np.full(6, 0.1, np.float32), 4, 0)
 

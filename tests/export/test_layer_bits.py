@@ -68,11 +68,11 @@ def test_a_shared_weight_gets_the_most_bits_any_of_its_layers_asks_for(model):
     assert weight_bits(model, recipe) == {"w1": 8, "w2": 6, "w3": 8}
 
 
-def test_a_layer_in_float_has_no_weight_on_a_grid(model):
+def test_a_layer_in_float_has_no_weight_on_a_grid_and_reads_8_bits(model):
     recipe = Recipe(precision=W4A3, layers={"last": LayerRule(keep_float=True)})
 
     assert weight_bits(model, recipe) == {"w1": 8, "w2": 4}
-    assert layer_bits(model, recipe).activations("last") == 2
+    assert layer_bits(model, recipe).activations("last") == 8
 
 
 def test_an_unknown_layer_is_refused_with_a_hint(model):
