@@ -10,11 +10,12 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from .audit import Audit, Compute, FloatOperator, LayerVerdict
 from .onnx_graph import MAC_OPERATORS, Graph, layer_name
 from .onnxruntime_kernels import INTEGER_KERNELS, TimedNode, disagreements, match, read_profile
+from .onnxruntime_nbits import rounds_activations
 from .onnxruntime_reasons import why_float
 
 _WARM_UP = 3
@@ -51,6 +52,7 @@ class _Evidence:
     weight_types: Mapping[str, int]
     profile: Sequence[TimedNode]
     doubted: frozenset[str]
+    rounding: Mapping[str, bool | None]
 
     @property
     def microseconds(self) -> int:
@@ -82,7 +84,11 @@ def audit_session(subject: Subject, open_session: SessionFactory) -> Audit:
         backend=subject.backend,
         layers=layers,
         float_operators=_float_operators(evidence),
-        evidence=("optimized graph", f"profile of {_PROFILED_RUNS} runs at batch {len(subject.batch)}"),
+        evidence=(
+            "optimized graph",
+            f"profile of {_PROFILED_RUNS} runs at batch {len(subject.batch)}",
+            *(("answers of each MatMulNBits kernel to noise",) if evidence.rounding else ()),
+        ),
         notes=[f"optimized graph and profile disagree on {kernel}" for kernel in sorted(evidence.doubted)],
         identity=subject.identity,
     )
@@ -101,7 +107,27 @@ def _gather(subject: Subject, open_session: SessionFactory) -> _Evidence:
         weight_types={tensor.name: tensor.data_type for tensor in graph.initializer},
         profile=profile,
         doubted=frozenset(disagreements(graph.node, profile)),
+        rounding=_rounding(subject, graph, profile),
     )
+
+
+def _rounding(subject: Subject, graph: onnx.GraphProto, profile: Sequence[TimedNode]) -> dict[str, bool | None]:
+    """Ask each MatMulNBits kernel that may round its activations to int8 whether it does, by output name."""
+    kernels = [node for node in graph.node if node.op_type == "MatMulNBits" and _integer(node, "accuracy_level") == 4]
+    names = {name for node in kernels for name in node.input[1:3]}
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in names}
+    elements = {timed.name: timed.output_elements // len(subject.batch) for timed in profile}
+    threads = int(subject.identity.get("threads", 1))
+    return {
+        node.output[0]: rounds_activations(
+            node, weights, rows=elements.get(node.name, 1) // _integer(node, "N"), threads=threads
+        )
+        for node in kernels
+    }
+
+
+def _integer(node: NodeProto, name: str) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), 0)
 
 
 def _verdict(
@@ -135,7 +161,7 @@ def _judge(
     if partner.op_type in evidence.doubted:
         return "unknown", f"optimized graph and profile disagree on {partner.op_type}"
     if partner.op_type == "MatMulNBits":
-        return _judge_block_weights(partner)
+        return _judge_block_weights(partner, evidence)
     if partner.op_type not in INTEGER_KERNELS:
         return "float", "simulation: Q/DQ run in float" if subject.simulation else why_float(source, layer)
     if timed is not None and not _eight_bit(partner, timed, evidence.weight_types):
@@ -143,11 +169,18 @@ def _judge(
     return "integer", ""
 
 
-def _judge_block_weights(kernel: NodeProto) -> tuple[Compute, str]:
-    level = next((attribute.i for attribute in kernel.attribute if attribute.name == "accuracy_level"), 0)
-    if level == 4:
-        return "unknown", "accuracy level 4 asks for int8 activations; whether the kernel obeyed is not recorded"
-    return "float", "weights are stored in few bits but multiplied in float"
+def _judge_block_weights(kernel: NodeProto, evidence: _Evidence) -> tuple[Compute, str]:
+    if kernel.output[0] not in evidence.rounding:
+        return "float", "weights are stored in few bits but multiplied in float"
+    rounded = evidence.rounding[kernel.output[0]]
+    if rounded is None:
+        return (
+            "unknown",
+            "accuracy level 4 asks for int8 activations; its answers do not show whether the kernel obeyed",
+        )
+    return (
+        ("integer", "") if rounded else ("float", "accuracy level 4 asks for int8 activations, but none were rounded")
+    )
 
 
 def _eight_bit(kernel: NodeProto, timed: TimedNode, weight_types: Mapping[str, int]) -> bool:
