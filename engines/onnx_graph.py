@@ -178,18 +178,29 @@ def _initializers(model: ModelProto) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def _stand_in(model: ModelProto, node: NodeProto) -> None:
+    """Make a MatMulNBits a MatMul with a weight of the same size in place: inference stops at foreign operators."""
+    weight = f"{node.output[0]}/unpacked"
+    sizes = [_integer(node, "K"), _integer(node, "N")]
+    model.graph.input.append(onnx.helper.make_tensor_value_info(weight, onnx.TensorProto.FLOAT, sizes))
+    product = onnx.helper.make_node("MatMul", [node.input[0], weight], list(node.output), node.name)
+    node.CopyFrom(product)
+
+
 def _infer(model: ModelProto) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
     copy = ModelProto()
     copy.CopyFrom(model)
-    for node in copy.graph.node:
-        # The contrib forms differ from the standard ones only in the types they admit.
-        if node.op_type in (QUANTIZE, DEQUANTIZE):
-            node.domain = ""
     constants = {tensor.name for tensor in copy.graph.initializer}
     for value in copy.graph.input:
         dims = value.type.tensor_type.shape.dim
         if value.name not in constants and len(dims):
             dims[0].dim_value = 1
+    for node in copy.graph.node:
+        # The contrib forms differ from the standard ones only in the types they admit.
+        if node.op_type in (QUANTIZE, DEQUANTIZE):
+            node.domain = ""
+        if node.op_type == "MatMulNBits":
+            _stand_in(copy, node)
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
     del copy.graph.value_info[:]  # they may pin another batch size

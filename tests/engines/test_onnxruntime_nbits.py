@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from robustmq_trt.engines.onnx_graph import Graph
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.engines.onnxruntime_nbits import rounds_activations
 
@@ -85,3 +86,14 @@ def test_at_level_0_the_audit_says_weight_only(model: onnx.ModelProto, tmp_path:
 
     assert [layer.compute for layer in audit.layers] == ["float"]
     assert "multiplied in float" in audit.layers[0].reason
+
+
+def test_shapes_are_known_behind_a_kernel_of_a_foreign_domain(model: onnx.ModelProto) -> None:
+    square = helper.make_node("MatMul", ["scores", "turned"], ["y"], name="square")
+    turned = helper.make_node("Transpose", ["scores"], ["turned"])
+    model.graph.node.extend([turned, square])
+    model.graph.output[0].name = "y"
+
+    graph = Graph.of(model)
+
+    assert [graph.macs(layer) for layer in graph.layers()] == [960, 10]
