@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 
 from ..core.errors import InputError
 from .layers import Doubles, Floats, Layer, Window
-from .prefix import Run, in_order
+from .prefix import in_order
+
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +65,10 @@ class Moments:
 def layer_moments(
     layer: Layer,
     shape: tuple[int, ...],
-    batches: Iterable[Floats],
+    batches: Iterable[_Batch],
     *,
-    on_grid: Run,
-    in_float: Run | None = None,
+    on_grid: Callable[[_Batch], Floats],
+    in_float: Callable[[_Batch], Floats] | None = None,
     threads: int = 1,
 ) -> Moments:
     """Run images up to a layer's input and sum up its moments.
@@ -73,8 +76,8 @@ def layer_moments(
     Args:
         layer: The layer.
         shape: Shape of its weight.
-        batches: (n, ...) float32 images as the model takes them.
-        on_grid: Images to the layer's input, from `runner`.
+        batches: Images as the model takes them, or whatever the two functions start from.
+        on_grid: A batch to the layer's input, from `runner`.
         in_float: The same in the float network; None where it is the same network.
         threads: Batches computed at a time; the result does not depend on it.
 
@@ -85,9 +88,9 @@ def layer_moments(
         InputError: If there is no image, or an input is not finite.
     """
 
-    def work(images: Floats) -> Moments:
-        x = columns(on_grid(images), layer, shape)
-        f = x if in_float is None else columns(in_float(images), layer, shape)
+    def work(batch: _Batch) -> Moments:
+        x = columns(on_grid(batch), layer, shape)
+        f = x if in_float is None else columns(in_float(batch), layer, shape)
         return _moments(x, f)
 
     parts = in_order(work, batches, threads=threads)

@@ -15,31 +15,36 @@ from .graph import model_input
 from .layers import Floats
 
 Run = Callable[[Floats], Floats]
+_Batch = TypeVar("_Batch")
 _Result = TypeVar("_Result")
 
 
-def prefix(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+def prefix(model: onnx.ModelProto, tensor: str, start: str | None = None) -> onnx.ModelProto:
     """Give the part of a model that computes one activation, with it as the only output.
 
     Args:
         model: A float model in topological order.
         tensor: An activation; the graph's input is allowed.
+        start: A float32 activation that all of it is computed from, taken as the input; None for the model's own.
     """
     needed, kept = {tensor}, []
     for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
+        if needed.intersection(node.output) and start not in node.output:
             needed.update(node.input)
             kept.append(node)
     cut = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     cut.graph.name = "prefix"
     cut.graph.node.extend(reversed(kept))
-    cut.graph.input.extend(value for value in model.graph.input)
+    if start is None:
+        cut.graph.input.extend(value for value in model.graph.input)
+    else:
+        cut.graph.input.append(onnx.helper.make_tensor_value_info(start, onnx.TensorProto.FLOAT, None))
     cut.graph.initializer.extend(value for value in model.graph.initializer if value.name in needed)
     cut.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
     return cut
 
 
-def runner(model: onnx.ModelProto, tensor: str) -> Run:
+def runner(model: onnx.ModelProto, tensor: str, start: str | None = None) -> Run:
     """Open the part of a model up to one activation; calls may come from several threads at once.
 
     The session runs on the calling thread alone, so a result does not depend on how many there are, and keeps
@@ -48,17 +53,18 @@ def runner(model: onnx.ModelProto, tensor: str) -> Run:
     Args:
         model: A float model with one image input.
         tensor: The activation wanted.
+        start: Where to start, as in `prefix`.
 
     Returns:
-        Images as the model takes them -> values of the activation.
+        Images as the model takes them, or values of ``start`` -> values of the activation.
 
     Raises:
         UnsupportedError: If ONNX Runtime is not installed.
     """
-    name = model_input(model).name
+    name = start or model_input(model).name
     if tensor == name:
         return lambda images: images
-    session = _session(prefix(model, tensor))
+    session = _session(prefix(model, tensor, None if name == model_input(model).name else name))
 
     def run(images: Floats) -> Floats:
         return np.asarray(session.run([tensor], {name: images})[0])
@@ -66,7 +72,7 @@ def runner(model: onnx.ModelProto, tensor: str) -> Run:
     return run
 
 
-def in_order(work: Callable[[Floats], _Result], batches: Iterable[Floats], *, threads: int) -> Iterator[_Result]:
+def in_order(work: Callable[[_Batch], _Result], batches: Iterable[_Batch], *, threads: int) -> Iterator[_Result]:
     """Apply ``work`` to batches in a few threads; give the results in order, at most two per thread waiting."""
     if threads == 1:
         yield from map(work, batches)

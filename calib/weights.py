@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..core.codes import WeightCodes, level_limit, round_to_nearest
 from ..core.errors import unknown
 from .bias import corrected_bias
 from .fake_quant import Grid, on_grids
+from .frontier import Frontier
 from .gram import Moments, layer_moments
 from .layers import Doubles, Floats, Layer, from_rows, initializer, set_initializer, to_rows, weighted_layers
 from .prefix import runner
@@ -29,6 +30,7 @@ class WeightRecipe:
     Attributes:
         bits: Width of the grid, 2..8.
         overrides: Other widths by the weight's name.
+        keep: Names of weights that stay in float; they get no codes, and their layers' biases stay too.
         method: ``nearest`` (outermost level at the largest magnitude), ``mse`` (scale of least squared error) or
             ``gptq`` (second-order rounding on the MSE scale).
         refine: After ``gptq``, improve single codes and scales until none helps.
@@ -40,6 +42,7 @@ class WeightRecipe:
 
     bits: int
     overrides: Mapping[str, int] = field(default_factory=dict)
+    keep: Collection[str] = ()
     method: str = "gptq"
     refine: bool = True
     compensate: bool = True
@@ -72,13 +75,15 @@ def choose_weights(
 ) -> ChosenWeights:
     """Choose codes for every weighted layer, in the order of computation, each knowing what those before it became.
 
-    Time: two passes up to each layer for every layer, so about as many passes over the images as there are layers.
-    Memory: four (K, K) matrices of float64 for the layer at hand, and the activations of a batch per thread; it does
-    not grow with the number of images. A weight that several layers share is chosen at the first of them.
+    Each layer is reached from the last place before it where the network is one tensor wide (`frontier.py`), so the
+    network is run a few times in all; where the activations there are too large to keep, from an earlier place.
+    Memory: four (K, K) matrices of float64 for the layer at hand, the activations of a batch per thread, and at most
+    twice `frontier.MOST_BYTES`; it does not grow with the number of images. A weight that several layers share is
+    chosen at the first of them.
 
     Args:
         model: A prepared float model; it is not changed.
-        batches: Called once per layer; gives (n, ...) float32 images as the model takes them.
+        batches: Called up to twice per layer; gives the same (n, ...) float32 images as the model takes them.
         recipe: What to do.
         grids: Grids of the activations that the network will run with; None for float activations.
         threads: Batches computed at a time; the result does not depend on it.
@@ -93,16 +98,16 @@ def choose_weights(
     """
     if recipe.method not in METHODS:
         raise unknown("rounding method", recipe.method, METHODS)
-    walk = _Walk(model, recipe, grids or {})
-    ordered = _first_uses(weighted_layers(model))
+    walk = _Walk(model, recipe, grids or {}, batches)
+    ordered = _first_uses(layer for layer in weighted_layers(model) if layer.weight not in recipe.keep)
     for done, layer in enumerate(ordered):
-        walk.choose(layer, batches, threads)
+        walk.choose(layer, threads)
         if progress is not None:
             progress(done + 1, len(ordered))
     return ChosenWeights(model=walk.corrected, codes=walk.codes)
 
 
-def _first_uses(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def _first_uses(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     first: dict[str, Layer] = {}
     for layer in layers:
         first.setdefault(layer.weight, layer)
@@ -112,33 +117,44 @@ def _first_uses(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
 class _Walk:
     """The networks on the way: float, on grids up to the layer at hand, and float with the biases corrected so far."""
 
-    def __init__(self, model: onnx.ModelProto, recipe: WeightRecipe, grids: Mapping[str, Grid]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, recipe: WeightRecipe, grids: Mapping[str, Grid], batches: Batches
+    ) -> None:
         self.codes: dict[str, WeightCodes] = {}
         self.corrected = onnx.ModelProto()
         self.corrected.CopyFrom(model)
         self._float = model
         self._recipe = recipe
         self._work = on_grids(model, grids)
+        self._before, self._on_grid = Frontier(model, batches), Frontier(self._work, batches)
 
-    def choose(self, layer: Layer, batches: Batches, threads: int) -> None:
+    def choose(self, layer: Layer, threads: int) -> None:
         recipe = self._recipe
         weight = initializer(self._float, layer.weight)
         bits = recipe.overrides.get(layer.weight, recipe.bits)
         moments = None
         if recipe.method == "gptq" or recipe.bias_correction:
-            moments = layer_moments(
-                layer,
-                weight.shape,
-                batches(),
-                on_grid=runner(self._work, self._input_on_grid(layer)),
-                in_float=runner(self._float, layer.input),
-                threads=threads,
-            )
+            moments = self._moments(layer, weight, threads)
         codes = _codes(weight, layer, bits, recipe, moments)
         self.codes[layer.weight] = codes
         set_initializer(self._work, layer.weight, codes.values())
         if moments is not None and recipe.bias_correction:
             self._correct(layer, weight, codes.values(), moments)
+
+    def _moments(self, layer: Layer, weight: Floats, threads: int) -> Moments:
+        name = self._input_on_grid(layer)
+        self._before.move(layer.input, threads=threads)
+        self._on_grid.move(name, threads=threads)
+        on_grid = runner(self._work, name, start=self._on_grid.start)
+        in_float = runner(self._float, layer.input, start=self._before.start)
+        return layer_moments(
+            layer,
+            weight.shape,
+            zip(self._on_grid, self._before, strict=True),
+            on_grid=lambda pair: on_grid(pair[0]),
+            in_float=lambda pair: in_float(pair[1]),
+            threads=threads,
+        )
 
     def _input_on_grid(self, layer: Layer) -> str:
         return next(str(node.input[0]) for node in self._work.graph.node if node.output[0] == layer.output)

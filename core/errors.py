@@ -35,6 +35,14 @@ class PartialRunError(RobustMQError):
     exit_code = 3
 
 
+class TargetChangedError(PartialRunError):
+    """What is measured is not what it was when the run began."""
+
+
+class EngineError(RobustMQError):
+    """A runtime crashed, hung, raised, or gave scores of another shape than it owes."""
+
+
 class RefusedError(RobustMQError):
     """Refused for security: the file reaches outside its folder, or is not trusted."""
 

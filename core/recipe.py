@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, UnsupportedError, unknown
 from .precision import Precision
+from .remedies import Remedies
 
-_KEYS = ("precision", "keep_ends", "layers")
+_REMEDIES = ("rounding", "equalise", "smooth", "compensate", "bias_correction")
+_KEYS = ("precision", "keep_ends", "layers", *_REMEDIES)
 _LAYER_KEYS = ("weights", "activations", "float")
 
 
@@ -51,9 +53,12 @@ class Recipe:
             read, and what follows the last one. It is the convention of the literature on low bits; without it a
             4-bit network sees 16 grey levels and can give only 16 different logits.
         layers: Name of a graph's node to its exception, which goes before ``keep_ends``.
+        remedies: What is done so that few bits work.
 
     Raises:
-        UnsupportedError: If the precision is no grid of 2..8 bits with one scale per channel.
+        InputError: If 4-bit blocks are to have what only grids with one scale per channel have.
+        UnsupportedError: If the precision is neither a grid of 2..8 bits with one scale per channel, nor 4-bit weights
+            in blocks, nor fp16.
 
     Reference:
         Zhou et al. 2016, arXiv 1606.06160, section 2.7 (first and last layer spared); Li et al. 2021, arXiv
@@ -63,11 +68,32 @@ class Recipe:
     precision: Precision
     keep_ends: bool = True
     layers: Mapping[str, LayerRule] = field(default_factory=dict)
+    remedies: Remedies = field(default_factory=Remedies)
 
     def __post_init__(self) -> None:
-        widths = (self.precision.weights, self.precision.activations)
-        if self.precision.block is not None or not all(2 <= bits <= 8 for bits in widths):
+        if self.on_grids and max(self.precision.weights, self.precision.activations) > 8:
             raise UnsupportedError(f"Expected a grid of 2..8 bits such as 'w4a8', got '{self.precision}'.")
+        if self.on_grids:
+            return
+        if self.precision.block is not None and (self.precision.weights != 4 or self.precision.activations == 32):
+            raise UnsupportedError(f"Expected blocks of 4-bit weights such as 'w4a16-b32', got '{self.precision}'.")
+        _check_without_grids(self)
+
+    @property
+    def on_grids(self) -> bool:
+        """Whether weights and activations are on grids with one scale per channel, run by int8 kernels."""
+        return self.precision.block is None and self.precision.weights != 16
+
+    @property
+    def narrow(self) -> bool:
+        """Whether anything is on fewer than 8 bits."""
+        rules = [rule for rule in self.layers.values() if not rule.keep_float]
+        asked = {bits for rule in rules for bits in (rule.weights, rule.activations)}
+        return bool({self.precision.weights, self.precision.activations, *asked} - {8, None})
+
+    def keeping(self, names: Iterable[str]) -> Recipe:
+        """Give the recipe with more layers in float, whatever it says of them."""
+        return replace(self, layers={**self.layers, **{name: LayerRule(keep_float=True) for name in names}})
 
     @property
     def float_layers(self) -> tuple[str, ...]:
@@ -83,10 +109,10 @@ class Recipe:
         """
         narrow = min(self.precision.weights, self.precision.activations) < 8
         parts = [self.precision.describe()]
-        parts += ["first and last layer 8 bits"] if self.keep_ends and narrow else []
+        parts += ["first and last layer 8 bits"] if self.keep_ends and narrow and self.on_grids else []
         own = len(self.layers) - len(self.float_layers)
-        parts += [f"{_layers(own)} on other bits"] if own else []
-        parts += [f"{_layers(len(self.float_layers))} in float"] if self.float_layers else []
+        parts += [f"{layer_count(own)} on other bits"] if own else []
+        parts += [f"{layer_count(len(self.float_layers))} in float"] if self.float_layers else []
         return "; ".join(parts)
 
     @classmethod
@@ -107,8 +133,9 @@ class Recipe:
         r"""Read a recipe from TOML text.
 
         Args:
-            text: ``precision``, optionally ``keep_ends``, and a table ``[layers."NAME"]`` for each exception with
-                ``weights`` and ``activations`` in bits, or ``float = true``.
+            text: ``precision``, optionally ``keep_ends`` and the settings of `Remedies`, and a table
+                ``[layers."NAME"]`` for each exception with ``weights`` and ``activations`` in bits, or
+                ``float = true``.
 
         Returns:
             The recipe.
@@ -136,7 +163,23 @@ class Recipe:
         if not isinstance(keep_ends, bool) or not isinstance(layers or {}, dict):
             raise InputError('Expected `keep_ends` to be true or false and `layers` to be tables, `[layers."NAME"]`.')
         rules = {name: _rule(name, entry) for name, entry in (layers or {}).items()}
-        return cls(precision=Precision.parse(precision), keep_ends=keep_ends, layers=rules)
+        remedies = Remedies(**{key: document[key] for key in _REMEDIES if key in document})
+        return cls(precision=Precision.parse(precision), keep_ends=keep_ends, layers=rules, remedies=remedies)
+
+
+def _check_without_grids(recipe: Recipe) -> None:
+    """Refuse, for weights in blocks and for fp16, what needs a grid per channel."""
+    asked = recipe.remedies
+    grids = asked.equalise or asked.smooth is not None or asked.compensate or asked.bias_correction
+    known = ("nearest", "mse") if recipe.precision.block else ("nearest",)
+    if grids or (asked.rounding or "nearest") not in known:
+        raise InputError(
+            f"Precision '{recipe.precision}' knows rounding {' and '.join(known)} and no other remedy: there is no "
+            "activation grid to make up for. Leave the others out."
+        )
+    for name, rule in recipe.layers.items():
+        if not rule.keep_float:
+            raise InputError(f"Layer '{name}': with precision '{recipe.precision}' a layer can only be `float = true`.")
 
 
 def _rule(name: str, entry: Any) -> LayerRule:
@@ -152,7 +195,8 @@ def _rule(name: str, entry: Any) -> LayerRule:
         raise InputError(f"Layer '{name}': {error}") from error
 
 
-def _layers(count: int) -> str:
+def layer_count(count: int) -> str:
+    """Write a number of layers as a person would say it."""
     return "1 layer" if count == 1 else f"{count} layers"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import onnx
 
 from ..core.errors import InputError
-from .graph import STANDARD, add_initializer, attribute, initializers, is_standard, node_reads, unique_name, values
+from .graph import STANDARD, attribute, initializers, is_standard, node_reads, set_reshape_target, values
 from .operators import BROADCAST, PER_SAMPLE, REDUCING
 from .shapes import Dims, dims, infer_shapes, shape_table
 
@@ -162,9 +161,6 @@ def _keep_batch_in_reshape(graph: onnx.GraphProto, node: onnx.NodeProto, data: D
     inner = math.prod(size for size in data[1:] if isinstance(size, int))
     if data[0] != result[0] or inner != math.prod(size for size in result[1:] if isinstance(size, int)):
         return False
-    name = unique_name(graph, f"{node.output[0]}_shape")
     # Only the batch is left to the input; every other size is what inference found, so that no second -1 is needed.
-    fixed = [0, *(size for size in result[1:] if isinstance(size, int))]
-    add_initializer(graph, name, np.asarray(fixed, np.int64))
-    node.input[1] = name
+    set_reshape_target(graph, node, [0, *(size for size in result[1:] if isinstance(size, int))])
     return True

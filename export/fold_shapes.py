@@ -10,14 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from .graph import (
-    add_initializer,
-    attribute,
-    initializers,
-    is_standard,
-    remove_dead,
-    unique_name,
-)
+from .graph import add_initializer, attribute, initializers, is_standard, remove_dead, set_reshape_target, unique_name
 from .shapes import Dims, shape_table
 
 Symbols = NDArray[np.object_]
@@ -122,15 +115,13 @@ def _replace_by_constant(graph: onnx.GraphProto, name: str, value: NDArray[np.in
 
 
 def _fix_reshape(graph: onnx.GraphProto, node: onnx.NodeProto, target: Symbols, data: Dims | None) -> None:
-    if _is_known(target) or target.ndim != 1 or data is None or attribute(node, "allowzero", 0):
+    if _is_known(target) or target.ndim != 1 or data is None or (attribute(node, "allowzero", 0) and 0 in target):
         return
     constant = [_own_axis(item, index, data) for index, item in enumerate(target)]
     if constant.count(None) == 1 and -1 not in constant:
         constant[constant.index(None)] = -1
     if None not in constant:
-        name = unique_name(graph, f"{node.output[0]}_shape")
-        add_initializer(graph, name, np.asarray(constant, np.int64))
-        node.input[1] = name
+        set_reshape_target(graph, node, [item for item in constant if item is not None])
 
 
 def _own_axis(item: int | str | None, index: int, data: Dims) -> int | None:

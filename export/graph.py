@@ -11,12 +11,26 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from ..core.errors import unknown
+
 STANDARD = ("", "ai.onnx")
 
 
 def is_standard(node: onnx.NodeProto, *operators: str) -> bool:
     """Tell whether a node is one of the named operators of the ONNX standard."""
     return node.op_type in operators and node.domain in STANDARD
+
+
+def check_nodes(graph: onnx.GraphProto, names: Iterable[str]) -> None:
+    """Refuse names that no node of the graph has.
+
+    Raises:
+        InputError: If there is one.
+    """
+    known = [node.name for node in graph.node]
+    for name in names:
+        if name not in known:
+            raise unknown("layer", name, known)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -49,6 +63,15 @@ def values(tensors: Mapping[str, onnx.TensorProto], names: Iterable[str]) -> lis
 def add_initializer(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> None:
     """Add a constant, its array copied into the graph."""
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+
+
+def set_reshape_target(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
+    """Give a Reshape another constant target, in place; a 0 in it means "as in the input", whatever it meant before."""
+    name = unique_name(graph, f"{node.output[0]}_shape")
+    add_initializer(graph, name, np.asarray(target, np.int64))
+    node.input[1] = name
+    if attribute(node, "allowzero", 0):
+        set_attribute(node, "allowzero", 0)
 
 
 def unique_name(graph: onnx.GraphProto, stem: str) -> str:

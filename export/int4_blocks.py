@@ -7,6 +7,7 @@ Runtime's MatMulNBits rounds activations to int8 only at accuracy level 4. The a
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..core.errors import InputError, UnsupportedError
 from ..core.files import sha256_bytes
 from .block_codes import BlockCodes, block_codes, pack_blocks, pack_nibbles
-from .graph import attribute, initializers, is_standard, remove_dead, replace_nodes, unique_name
+from .graph import attribute, check_nodes, initializers, is_standard, remove_dead, replace_nodes, unique_name
 from .onnx_file import check_model, serialize
 from .prepare import MAX_IR_VERSION, raise_opset
 
@@ -38,6 +39,7 @@ def quantize_blocks(
     style: str = "matmulnbits",
     accuracy_level: int = 0,
     scale: str = "max",
+    keep_float: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Store the weights of every MatMul and Gemm in few bits with one scale per block along the reduction axis.
 
@@ -53,22 +55,24 @@ def quantize_blocks(
         accuracy_level: 0 multiplies in float; 4 allows ONNX Runtime to round activations to int8 per block. Only for
             ``"matmulnbits"``.
         scale: ``"max"`` or ``"mse"``, see `block_codes`.
+        keep_float: Names of nodes that stay as they are.
 
     Returns:
         The model, with profile, precision and the source's sha256 in its metadata. The precision is ``w4a16-b32`` for
         blocks of 32; at accuracy level 4 it is ``w4a8-b32``.
 
     Raises:
-        InputError: If a setting is none of those above, or a weight is not finite.
+        InputError: If a setting is none of those above, a name is no node's, or a weight is not finite.
         UnsupportedError: If no layer can be stored so, or the model has no form in opset 21.
     """
     _check(block, bits, style, accuracy_level)
+    check_nodes(model.graph, keep_float)
     work = onnx.ModelProto()
     work.CopyFrom(raise_opset(model, _BLOCKED_OPSET) if style == "qdq" else model)
     made: dict[str, BlockCodes] = {}
     nodes = []
     for node in work.graph.node:
-        weight = _weight(work.graph, node)
+        weight = None if node.name in keep_float else _weight(work.graph, node)
         if weight is None or len(weight) % block:
             nodes.append(node)
             continue

@@ -12,6 +12,7 @@ from .dynamic_batch import make_batch_dynamic
 from .fold_batchnorm import fold_batchnorm, refuse_training_mode
 from .fold_constants import fold_constants, lift_constants
 from .fold_shapes import fold_shapes
+from .fold_types import fold_types
 from .graph import initializers, remove_dead
 from .onnx_file import check_model, one_line, opset
 from .remove_noops import remove_noops
@@ -123,6 +124,8 @@ def _fold(model: onnx.ModelProto) -> onnx.ModelProto:
     for _ in range(_MAX_ROUNDS):
         before = _size(model)
         model = infer_shapes(model)
+        fold_types(model)
+        remove_noops(model.graph)
         fold_shapes(model)
         fold_constants(model)
         remove_dead(model.graph)

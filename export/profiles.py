@@ -64,6 +64,13 @@ PROFILES: dict[str, Profile] = {
 }
 
 
+NATIVE = "cpu-u8"
+"""What ONNX Runtime runs as it is; other profiles are lowered for it."""
+
+TENSORRT = "trt-s8"
+"""What TensorRT and OpenVINO run as it is."""
+
+
 def find_profile(name: str = "cpu-u8", *, precision: str = "w8a8") -> Profile:
     """Look a profile up and check that it serves a precision.
 

@@ -11,14 +11,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..core.errors import InputError, UnsupportedError, unknown
+from ..core.errors import InputError, UnsupportedError
 from ..core.files import sha256_bytes
 from ..core.ranges import RangeTable
 from .batchnorm_as_conv import batchnorm_as_conv
 from .codomain import clip_bounds, codomains
 from .float_guard import guard_float_layers
 from .fuse_activations import fuse_activations
-from .graph import consumers, initializers, is_standard
+from .graph import check_nodes, consumers, initializers, is_standard
 from .onnx_file import check_model, one_line, opset, serialize
 from .prepare import MAX_IR_VERSION, MIN_OPSET, raise_opset
 from .profiles import Profile, find_profile
@@ -64,7 +64,7 @@ def quantize(
     """
     chosen = find_profile(profile, precision=precision)
     source = _source(model, chosen)
-    _check_nodes(source.graph, keep_float)
+    check_nodes(source.graph, keep_float)
     names = _candidates(source)
     given = {name: _bounds(name, ranges.ranges[name]) for name in names if name in ranges.ranges}
     quantized, used = _place(source, {**dict.fromkeys(names, (0.0, 1.0)), **given}, chosen, keep_float)
@@ -115,13 +115,6 @@ def _check_weights(graph: onnx.GraphProto) -> None:
         is_weight = name in weighted and tensor.data_type == onnx.TensorProto.FLOAT
         if is_weight and not np.isfinite(numpy_helper.to_array(tensor)).all():
             raise InputError(f"Weight '{name}' holds values that are not finite. Export the model again.")
-
-
-def _check_nodes(graph: onnx.GraphProto, names: Sequence[str]) -> None:
-    known = [node.name for node in graph.node]
-    for name in names:
-        if name not in known:
-            raise unknown("layer", name, known)
 
 
 def _candidates(source: onnx.ModelProto) -> tuple[str, ...]:

@@ -70,21 +70,45 @@ def test_gptq_in_blocks_equals_gptq_column_by_column(rng):
     np.testing.assert_array_equal(codes.codes, expected)
 
 
-def test_refined_codes_come_near_the_best_there_are(rng):
+def babai_bound(scales: np.ndarray, moments: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """What column-by-column rounding cannot exceed: half a step a column, weighted with what the rest cannot undo."""
+    lefts = [order[place:] for place in range(len(order))]
+    return scales.astype(np.float64) ** 2 / 4 * sum(1 / np.linalg.inv(moments[np.ix_(i, i)])[0, 0] for i in lefts)
+
+
+@pytest.mark.parametrize("by_diagonal", [False, True])
+def test_errors_lie_between_the_best_there_is_and_the_bound_of_the_nearest_plane(rng, by_diagonal):
+    # Rounding column by column is Babai's nearest plane method (Babai 1986, theorem 3.1): without saturation each
+    # column leaves at most half a step, and what it leaves is orthogonal to the columns still free.
     weight = rng.normal(size=(40, 5)).astype(np.float32)
     gram = damped(correlated_inputs(rng, 5), 0.01)
+    scales = np.abs(weight).max(axis=1) / 1.5  # room for what columns take over from those before
+    order = np.argsort(-np.diag(gram[0]), kind="stable") if by_diagonal else np.arange(5)
 
-    start = gptq(weight, gram, 3, 0, damping=0)
+    start = gptq(weight, gram, 3, 0, scales=scales, damping=0, by_diagonal=by_diagonal)
     refined = refine(start, weight, gram, damping=0, rescale=False)
 
-    best = least_error(weight, start.scales, 3, gram)
-    rounded = error(codes_for(weight, start.scales, 3, 0), weight, gram)
-    reached = error(refined, weight, gram)
-    assert (reached >= best * (1 - 1e-5)).all()
-    assert reached.sum() < 1.25 * best.sum()
-    assert error(start, weight, gram).sum() < 1.6 * best.sum()
-    assert rounded.sum() > 5 * best.sum()
-    assert (reached < best * (1 + 1e-5)).mean() > 0.5
+    free = np.abs(start.codes).max(axis=1) < level_limit(3)
+    best, reached, rounded = least_error(weight, scales, 3, gram), *(error(c, weight, gram) for c in (refined, start))
+    assert free.sum() > 10
+    assert (rounded[free] <= babai_bound(scales, gram[0], order)[free] * (1 + 1e-5)).all()
+    assert (reached <= rounded * (1 + 1e-5)).all()
+    assert (best * (1 - 1e-5) <= reached).all()
+
+
+def test_no_step_of_one_code_with_any_answer_of_another_improves_refined_codes(rng):
+    weight = rng.normal(size=(6, 5)).astype(np.float32)
+    gram = correlated_inputs(rng, 5)
+    refined = refine(round_to_nearest(weight, 3, 0), weight, gram, damping=0)
+
+    least = error(refined, weight, gram)
+    for column, other, move, answer in itertools.product(range(5), range(5), (-1, 1), range(-3, 4)):
+        codes = refined.codes.copy()
+        codes[:, other] = answer
+        codes[:, column] = np.clip(refined.codes[:, column] + move, -3, 3)
+        changed = WeightCodes(codes=codes, scales=refined.scales, axis=0, bits=3)
+
+        assert (error(changed, weight, gram) >= least - 1e-5 * least.max()).all()
 
 
 def test_no_single_change_improves_refined_codes(rng):

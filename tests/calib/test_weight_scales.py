@@ -1,4 +1,4 @@
-"""Scales of least squared error against a dense scan."""
+"""Scales of least squared error against the best there are."""
 
 import numpy as np
 import pytest
@@ -19,15 +19,34 @@ def channels(rng: np.random.Generator) -> np.ndarray:
     return (rows * rng.lognormal(size=(48, 1))).astype(np.float32)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4])
-def test_no_scale_of_a_dense_scan_is_better(rng, bits):
+def best_step(row: np.ndarray, limit: int) -> tuple[float, float, float]:
+    """Give the best step there is, its squared error and the codes' power.
+
+    Codes change only where ``|w| / step`` passes a half; between two such steps the best one is ``w . c / c . c``.
+    """
+    magnitudes = np.abs(row[row != 0])
+    turns = np.unique(magnitudes[:, None] / (np.arange(limit) + 0.5))
+    middles = np.concatenate([turns[:1] / 2, (turns[1:] + turns[:-1]) / 2])
+    codes = np.clip(np.rint(row / middles[:, None]), -limit, limit)
+    power, overlap = (codes**2).sum(axis=1), codes @ row
+    best = int(np.argmax(overlap**2 / power))
+    return overlap[best] / power[best], float(row @ row - overlap[best] ** 2 / power[best]), float(power[best])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_no_step_is_better_by_more_than_the_distance_of_the_steps_tried(rng, bits):
+    # With s the best step, c its codes and e their error, the codes of a step t tried cost at most |w - t c|^2
+    # = e + (t - s)^2 c.c, since w - s c is orthogonal to c; all that follows only lowers it.
     weight = channels(rng)
+    widest = np.abs(weight).max(axis=1).astype(np.float64) / (2 ** (bits - 1) - 1)
+    tried = widest[:, None] * np.linspace(0.2, 1.0, 81)
 
     chosen = squared_error(weight, mse_scales(weight, bits, 0), bits)
 
-    widest = np.abs(weight).max(axis=1) / (2 ** (bits - 1) - 1)
-    scan = np.min([squared_error(weight, widest * share, bits) for share in np.linspace(0.05, 1.2, 1500)], axis=0)
-    assert (chosen <= 1.001 * scan).all()
+    steps, least, powers = np.transpose([best_step(row.astype(np.float64), 2 ** (bits - 1) - 1) for row in weight])
+    apart = np.abs(tried - steps[:, None]).min(axis=1)
+    assert (chosen >= least * (1 - 1e-5)).all()
+    assert (chosen <= (least + apart**2 * powers) * (1 + 1e-5)).all()
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -115,6 +115,14 @@ def test_a_weight_shared_by_two_layers_gets_one_set_of_codes(layered_model, batc
     assert list(chosen.codes) == ["w1", "w3", "w4"]
 
 
+def test_a_weight_that_stays_in_float_gets_no_codes_and_its_layer_keeps_its_bias(layered_model, batches):
+    chosen = choose_weights(layered_model, batches, recipe=replace(FULL, keep={"w2"}))
+
+    assert list(chosen.codes) == ["w1", "w3", "w4"]
+    np.testing.assert_array_equal(initializer(chosen.model, "b2"), initializer(layered_model, "b2"))
+    assert (initializer(chosen.model, "b3") != initializer(layered_model, "b3")).any()
+
+
 def test_an_unknown_method_is_refused(layered_model, batches):
     with pytest.raises(InputError, match="gptq"):
         choose_weights(layered_model, batches, recipe=replace(FULL, method="gtpq"))

@@ -66,7 +66,7 @@ def test_a_recipe_that_breaks_a_rule_is_refused_by_that_rule(text, message):
         Recipe.parse(text)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "w4a16", "w4a8-b32"])
+@pytest.mark.parametrize("precision", ["fp32", "w4a16", "w8a16-b32"])
 def test_what_int8_kernels_cannot_hold_is_refused(precision):
     with pytest.raises(UnsupportedError, match=precision):
         Recipe(precision=Precision.parse(precision))

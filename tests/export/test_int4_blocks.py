@@ -97,6 +97,17 @@ def test_a_layer_whose_length_the_block_does_not_divide_stays_in_float(model: on
     assert not {"w3", "w4"} & {tensor.name for tensor in made.graph.initializer}
 
 
+def test_a_named_layer_stays_in_float(model: onnx.ModelProto) -> None:
+    for index, node in enumerate(model.graph.node):
+        node.name = f"n{index}"
+
+    kept = quantize_blocks(model, block=32, keep_float=["n3"])
+
+    assert [node.op_type for node in kept.graph.node] == ["Flatten", "MatMul", "Relu", "Gemm", "MatMulNBits", "Add"]
+    with pytest.raises(InputError, match="n3"):
+        quantize_blocks(model, block=32, keep_float=["n33"])
+
+
 def test_layers_that_share_a_weight_share_its_codes(rng: np.random.Generator) -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,32] x) => (float[N,32] y) <float[32,32] w> {
         a = MatMul(x, w) y = MatMul(a, w) }"""

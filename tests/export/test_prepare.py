@@ -412,3 +412,45 @@ def test_constants_of_all_kinds_become_initializers(make_model):
 
     (folded,) = prepared.graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(folded), [3, 5, 7, 9])
+
+
+def test_casts_to_the_type_of_another_tensor_fold_and_vanish(make_model, images, run_reference):
+    model = make_model("""
+    net (float[N,3,8,8] image) => (float[N,5] logits) {
+        c = Conv(image, w)
+        six = Constant<value_int = 6>()
+        top = CastLike(six, c)
+        low = Constant<value_float = 0.0>()
+        r = Clip(c, low, top)
+        same = CastLike(r, image)
+        g = GlobalAveragePool(same)
+        f = Flatten(g)
+        logits = Gemm<transB=1>(f, fw, fb)
+    }""")
+    model.opset_import[0].version = 17
+    batch = images(model, 2)
+
+    prepared = prepare(model).model
+
+    assert operators(prepared) == {"Conv": 1, "Clip": 1, "GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1}
+    assert_close(run_reference(prepared, batch), run_reference(model, batch))
+
+
+def test_a_reshape_for_which_zero_means_zero_takes_any_batch_too(make_model, images, run_ort, run_reference):
+    model = make_model("""
+    net (float[2,3,8,8] image) => (float[2,5] logits) {
+        c = Conv(image, w)
+        g = GlobalAveragePool(c)
+        t = Constant<value_ints = [2, 6]>()
+        f = Reshape<allowzero = 1>(g, t)
+        logits = Gemm<transB=1>(f, fw, fb)
+    }""")
+    model.opset_import[0].version = 17
+    batch = images(model, 2)
+
+    prepared = prepare(model)
+
+    assert prepared.notes == ()
+    expected = run_reference(model, batch)
+    assert_close(run_ort(prepared.model, batch), expected)
+    assert_close(run_ort(prepared.model, batch[:1]), expected[:1])
