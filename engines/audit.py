@@ -84,16 +84,38 @@ class Audit:
         return sum(layer.macs or 0 for layer in self.layers if layer.compute == "integer") / self.macs
 
     @property
+    def provable(self) -> bool:
+        """Whether anything at all is known of the arithmetic; a server or a dead engine shows nothing."""
+        return self.macs > 0 or any(layer.compute != "unknown" for layer in self.layers)
+
+    @property
     def float_layers(self) -> list[LayerVerdict]:
         """The layers that are not proven to be integer, most MACs first."""
         rest = [layer for layer in self.layers if layer.compute != "integer"]
         return sorted(rest, key=lambda layer: -(layer.macs or 0))
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Audit:
+        """Read back what `to_json` gave; totals are counted anew.
+
+        Raises:
+            TypeError: If a part is no object, or has another set of fields.
+            KeyError: If a part is missing.
+        """
+        return cls(
+            backend=str(document["backend"]),
+            layers=[LayerVerdict(**layer) for layer in document["layers"]],
+            float_operators=[FloatOperator(**operator) for operator in document["float_operators"]],
+            evidence=[str(text) for text in document["evidence"]],
+            notes=[str(text) for text in document["notes"]],
+            identity=dict(document["identity"]),
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Give the audit as JSON data, totals included."""
+        """Give the audit as JSON data, totals included; a coverage of which nothing is known is null."""
         return {
             "backend": self.backend,
-            "integer_coverage": self.integer_coverage,
+            "integer_coverage": self.integer_coverage if self.provable else None,
             "macs": self.macs,
             "layers_integer": sum(layer.compute == "integer" for layer in self.layers),
             "layers_float": sum(layer.compute == "float" for layer in self.layers),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import InputError, UnsupportedError, unknown
+from .child import ChildEngine, Isolation
+from .cuda_driver import find_gpu
+from .device import provider
+from .litert import LiteRtEngine
 from .onnxruntime import OnnxRuntimeEngine
 from .openvino import OpenVinoEngine
 from .protocol import Engine
+from .remote import RemoteEngine
+from .remote_retry import Policy
+from .tensorrt import TensorRtEngine
+from .trust import trusted_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +32,20 @@ class Backend:
         suffixes: File endings it takes, lower-case.
         module: Module that must be importable.
         install: The exact line that installs it.
-        open: Builds an engine from a path, with a number of threads (None: all) and the simulation switch.
+        open: Builds an engine from a path or URL, with a number of threads (None: all) and the simulation switch.
         named_suffixes: File endings of other backends that it takes where the target names it.
+        probes: What must also work; each raises `UnsupportedError` with the reason where it does not.
+        native_code: Whether its files are native code: opened only with their hash named, and in a child process.
     """
 
     name: str
     suffixes: tuple[str, ...]
     module: str
     install: str
-    open: Callable[[Path, int | None, bool], Engine]
+    open: Callable[[str, int | None, bool], Engine]
     named_suffixes: tuple[str, ...] = ()
+    probes: tuple[Callable[[], object], ...] = ()
+    native_code: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +58,7 @@ class BackendStatus:
         version: Version of the module; empty where it does not work.
         reason: Why it does not work; empty where it does.
         install: The exact line that installs it.
-        suffixes: File endings it takes.
+        suffixes: File endings it takes, with its name in front where it takes them by name only.
     """
 
     name: str
@@ -61,12 +73,33 @@ class BackendStatus:
         return asdict(self)
 
 
-def _open_onnxruntime(path: Path, threads: int | None, simulate: bool) -> Engine:
+def _open_onnxruntime(path: str, threads: int | None, simulate: bool) -> Engine:
     return OnnxRuntimeEngine.open(path, threads=threads, simulate=simulate)
 
 
-def _open_openvino(path: Path, threads: int | None, simulate: bool) -> Engine:
+def _open_openvino(path: str, threads: int | None, simulate: bool) -> Engine:
     return OpenVinoEngine.open(path, threads=threads, simulate=simulate)
+
+
+def _open_litert(path: str, threads: int | None, simulate: bool) -> Engine:
+    return LiteRtEngine.open(path, threads=threads, simulate=simulate)
+
+
+def _open_litert_builtin(path: str, threads: int | None, simulate: bool) -> Engine:
+    return LiteRtEngine.open(path, threads=threads, simulate=simulate, delegate=False)
+
+
+def _open_tensorrt(path: str, threads: int | None, simulate: bool) -> Engine:
+    return TensorRtEngine.open(path, threads=threads, simulate=simulate)
+
+
+def _open_tensorrt_graph(path: str, threads: int | None, simulate: bool) -> Engine:
+    return TensorRtEngine.open(path, threads=threads, simulate=simulate, graph=True)
+
+
+def _open_remote(path: str, threads: int | None, simulate: bool, *, limits: Isolation | None = None) -> Engine:
+    policy = None if limits is None else Policy(deadline_s=limits.call_seconds)
+    return RemoteEngine.open(path, threads=threads, simulate=simulate, policy=policy)
 
 
 BACKENDS: tuple[Backend, ...] = (
@@ -85,6 +118,48 @@ BACKENDS: tuple[Backend, ...] = (
         open=_open_openvino,
         named_suffixes=(".onnx",),
     ),
+    Backend(
+        name="litert",
+        suffixes=(".tflite",),
+        module="ai_edge_litert.interpreter",
+        install="pip install 'robustmq-trt[litert]'",
+        open=_open_litert,
+    ),
+    Backend(
+        name="litert-builtin",
+        suffixes=(),
+        module="ai_edge_litert.interpreter",
+        install="pip install 'robustmq-trt[litert]'",
+        open=_open_litert_builtin,
+        named_suffixes=(".tflite",),
+    ),
+    Backend(
+        name="tensorrt",
+        suffixes=(".plan", ".engine"),
+        module="tensorrt",
+        install="pip install 'robustmq-trt[tensorrt]'",
+        open=_open_tensorrt,
+        probes=(find_gpu, provider),
+        native_code=True,
+    ),
+    Backend(
+        name="tensorrt-graph",
+        suffixes=(),
+        module="tensorrt",
+        install="pip install 'robustmq-trt[tensorrt]'",
+        open=_open_tensorrt_graph,
+        named_suffixes=(".plan", ".engine"),
+        probes=(find_gpu, provider),
+        native_code=True,
+    ),
+    Backend(
+        name="v2",
+        suffixes=(),
+        module="robustmq_trt.engines.remote",
+        install="pip install robustmq-trt",
+        open=_open_remote,
+        named_suffixes=("http://", "https://"),
+    ),
 )
 # The prefix that asks for ONNX Runtime with Q/DQ in float.
 SIMULATION = "simulation"
@@ -92,12 +167,7 @@ _OF_SIMULATION = "onnxruntime"
 
 # What a user may well ask for and this version cannot run, by the format's owner.
 _NOT_YET: dict[str, str] = {
-    ".plan": "TensorRT",
-    ".engine": "TensorRT",
-    ".tflite": "LiteRT",
-    "v2+http": "Open Inference Protocol",
-    "v2+https": "Open Inference Protocol",
-    "v2+grpc": "Open Inference Protocol",
+    "v2+grpc://": "Open Inference Protocol over gRPC",
 }
 
 
@@ -111,6 +181,11 @@ class SplitTarget(NamedTuple):
 
     backend: str | None
     path: str
+
+
+def is_url(path: str) -> bool:
+    """Tell the URL of a server from a path."""
+    return "://" in path
 
 
 def split_target(target: Path | str) -> SplitTarget:
@@ -131,27 +206,50 @@ def split_target(target: Path | str) -> SplitTarget:
     return SplitTarget(None, str(target))
 
 
-def open_engine(target: Path | str, *, threads: int | None = None, simulate: bool = False) -> Engine:
+def open_engine(
+    target: Path | str,
+    *,
+    threads: int | None = None,
+    simulate: bool = False,
+    isolate: Isolation | None = None,
+    trust: Sequence[str] = (),
+) -> Engine:
     """Open a target with the backend it names, else with the one that takes its suffix.
 
     Args:
         target: Path of a model file, or one with a backend in front: ``openvino:model.onnx``,
-            ``simulation:model.onnx`` (ONNX Runtime with Q/DQ in float).
+            ``simulation:model.onnx`` (ONNX Runtime with Q/DQ in float), ``v2:http://HOST:PORT/MODEL`` (a server).
         threads: Threads inside one inference, at least 1; None takes every core this process may use.
         simulate: Run Q/DQ in float instead of integer kernels.
+        isolate: Limits of a child process to run the engine in, or None to run it in this one. Files of native code
+            are always opened in a child; a server never is, the limits' deadline then holds for its requests.
+        trust: Hashes of native-code files that may be opened, ``sha256:...`` each.
 
     Raises:
         InputError: If the file is missing, its backend refuses it, or the named backend does not exist.
+        RefusedError: If the file is native code and its hash is not among those trusted.
+        EngineError: If the child process crashes or hangs at the door.
         UnsupportedError: If no backend of this version takes the target, or the backend is not installed.
     """
     backend = find_backend(target)
     prefix, path = split_target(target)
-    if not Path(path).is_file():
+    if not is_url(path) and not Path(path).is_file():
         raise InputError(f"Model file '{path}' does not exist. Check the path.")
+    files = trusted_files(Path(path), trust) if backend.native_code else {}
     status = _status(backend)
     if not status.works:
         raise UnsupportedError(f"Backend '{backend.name}' does not work here: {status.reason}. Run: {backend.install}")
-    return backend.open(Path(path), threads, simulate or prefix == SIMULATION)
+    simulate = simulate or prefix == SIMULATION
+    if is_url(path):  # nothing of it runs here, so of the limits only the deadline has a meaning
+        return _open_remote(path, threads, simulate, limits=isolate)
+    if not backend.native_code and isolate is None:
+        return backend.open(path, threads, simulate)
+    return ChildEngine.open(path, backend=backend.name, threads=threads, simulate=simulate, limits=isolate, files=files)
+
+
+def open_here(backend: str, path: str, threads: int | None, simulate: bool) -> Engine:
+    """Open a file in this process without a question: the inner door, for a child process."""
+    return next(entry for entry in BACKENDS if entry.name == backend).open(path, threads, simulate)
 
 
 def find_backend(target: Path | str) -> Backend:
@@ -162,14 +260,14 @@ def find_backend(target: Path | str) -> Backend:
         UnsupportedError: If no backend of this version takes it, or not the one it names.
     """
     name, path = split_target(target)
-    suffix = path.partition("://")[0] if "://" in path else Path(path).suffix.lower()
+    suffix = f"{path.partition('://')[0]}://" if is_url(path) else Path(path).suffix.lower()
     if name is not None:
         return _named(name, path, suffix)
     _refuse_unknown_prefix(path)
     found = next((backend for backend in BACKENDS if suffix in backend.suffixes), None)
     if found is not None:
         return found
-    known = ", ".join(ending for backend in BACKENDS for ending in backend.suffixes)
+    known = ", ".join([*(ending for backend in BACKENDS for ending in backend.suffixes), "v2:http://HOST:PORT/MODEL"])
     owner = _NOT_YET.get(suffix)
     if owner is not None:
         raise UnsupportedError(f"The {owner} backend for '{path}' is not available in this version. It runs: {known}.")
@@ -202,16 +300,22 @@ def doctor() -> list[BackendStatus]:
 
 
 def _status(backend: Backend) -> BackendStatus:
-    version, reason = "", ""
+    version, reasons = "", []
     try:
-        version = str(getattr(import_module(backend.module), "__version__", "unknown"))
+        module, package = import_module(backend.module), import_module(backend.module.partition(".")[0])
+        version = str(getattr(module, "__version__", getattr(package, "__version__", "unknown")))
     except Exception as error:  # a broken native library fails in its own ways
-        reason = str(error) or type(error).__name__
+        reasons.append(str(error) or type(error).__name__)
+    for probe in backend.probes:
+        try:
+            probe()
+        except UnsupportedError as error:
+            reasons.append(str(error).rstrip("."))
     return BackendStatus(
         name=backend.name,
-        works=not reason,
-        version=version,
-        reason=reason,
+        works=not reasons,
+        version="" if reasons else version,
+        reason="; ".join(reasons),
         install=backend.install,
-        suffixes=backend.suffixes,
+        suffixes=backend.suffixes or tuple(f"{backend.name}:{ending}" for ending in backend.named_suffixes),
     )

@@ -30,6 +30,8 @@ class EngineSpec:
         fixed_batch: The only batch size the file allows, or None where any is allowed.
         classes: Number of scores per image.
         output_kind: What a score is; ``uint8-scores`` are scores on 256 levels, handed out as float32.
+        input_grid: Step and zero point of a ``uint8`` input: value v stands for (v - zero point) * step; None where the
+            file states none.
     """
 
     input_name: str
@@ -41,6 +43,7 @@ class EngineSpec:
     fixed_batch: int | None
     classes: int
     output_kind: OutputKind
+    input_grid: tuple[float, int] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -90,3 +93,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the runtime's memory; a second call does nothing."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """An engine that somebody else may replace while it is measured, such as a model on a server."""
+
+    def verify(self) -> None:
+        """Check that the scores since the last check came from what was opened.
+
+        Raises:
+            TargetChangedError: If they may not have.
+        """

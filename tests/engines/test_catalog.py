@@ -17,10 +17,7 @@ from robustmq_trt.engines.catalog import (
 @pytest.mark.parametrize(
     ("target", "owner"),
     [
-        ("a.plan", "TensorRT"),
-        ("a.ENGINE", "TensorRT"),
-        ("a.tflite", "LiteRT"),
-        ("v2+http://host:8000/NAME", "Open Inference Protocol"),
+        ("v2+grpc://host:8001/NAME", "Open Inference Protocol over gRPC"),
     ],
 )
 def test_formats_of_later_versions_are_named_and_refused(target: str, owner: str):
@@ -28,7 +25,7 @@ def test_formats_of_later_versions_are_named_and_refused(target: str, owner: str
         find_backend(target)
 
 
-@pytest.mark.parametrize("target", ["model.pt", "model", "http://host/model.onnx"])
+@pytest.mark.parametrize("target", ["model.pt", "model", "http://host/model.onnx", "v2+http://host:8000/NAME"])
 def test_unknown_ending_is_refused_with_the_known_ones(target: str):
     with pytest.raises(UnsupportedError, match=r"No backend takes .*\.onnx"):
         find_backend(target)
@@ -72,6 +69,12 @@ def test_a_named_backend_takes_files_that_belong_to_another_by_suffix():
 def test_a_named_backend_refuses_files_it_cannot_read():
     with pytest.raises(UnsupportedError, match=r"'onnxruntime' does not take 'model\.xml'.*\.onnx"):
         find_backend("onnxruntime:model.xml")
+
+
+@pytest.mark.parametrize("target", ["v2:model.onnx", "v2:ftp://host/NAME", "onnxruntime:http://host/NAME"])
+def test_servers_and_files_are_not_mistaken_for_each_other(target: str):
+    with pytest.raises(UnsupportedError, match="does not take"):
+        find_backend(target)
 
 
 def test_a_misspelt_backend_is_corrected():

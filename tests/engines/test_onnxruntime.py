@@ -47,6 +47,7 @@ def test_signature_is_read_from_the_file(float_model: Path):
         "fixed_batch": None,
         "classes": 5,
         "output_kind": "logits",
+        "input_grid": None,
     }
 
 
