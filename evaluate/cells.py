@@ -12,13 +12,15 @@ from ..core.errors import RobustMQError
 from ..core.randomness import image_stream
 from ..core.store import ImageRow
 from ..inputs.catalog import PRESETS
-from .attacks.catalog import ATTACKS, QueryEntry, TransferEntry
+from .attacks.catalog import ATTACKS, TransferEntry, start_of
 from .attacks.gradient import TransferTask
 from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED
+from .attacks.query_catalog import QueryEntry
 from .chunk import Chunk, LoadedChunk
 from .conditions import Condition
 from .corruptions.catalog import corrupt_with, corruption_task
 from .corruptions.parameters import default_parameters
+from .corruptions.storage import stored
 from .oracle import NON_FINITE, Oracle
 from .plan import Run
 from .scheduler import run_attacks
@@ -59,8 +61,14 @@ def _corrupted(run: Run, condition: Condition, loaded: LoadedChunk) -> Images:
     name, severity = condition.name, condition["severity"]
     parameters = default_parameters(*loaded.images.shape[1:3])
     task = corruption_task(name, severity, parameters)
+    frost_dir, storage = run.plan.frost_dir, run.plan.storage
     images = [
-        corrupt_with(image, name, severity, image_stream(run.plan.seed, task, sha256), parameters)
+        stored(
+            corrupt_with(
+                image, name, severity, image_stream(run.plan.seed, task, sha256), parameters, frost_dir=frost_dir
+            ),
+            storage,
+        )
         for image, sha256 in zip(loaded.images, loaded.hashes, strict=True)
     ]
     return np.stack(images) if images else loaded.images
@@ -97,6 +105,8 @@ def attack_with_queries(
     attack = entry.make(dict(condition.settings))
     right = {row.position for row in clean if row.correct}
     tried = [i for i, position in enumerate(loaded.positions) if int(position) in right]
+    first = start_of(condition)
+    starts = None if first is None else _transferred(run, first, loaded).images
     oracle = Oracle(
         target.engine,
         target.pipeline,
@@ -108,7 +118,10 @@ def attack_with_queries(
     )
     states = (
         attack.begin(
-            loaded.images[i], int(loaded.labels[i]), image_stream(run.plan.seed, attack.task, loaded.hashes[i])
+            loaded.images[i],
+            int(loaded.labels[i]),
+            image_stream(run.plan.seed, attack.task, loaded.hashes[i]),
+            None if starts is None else starts[i],
         )
         for i in tried
     )

@@ -16,12 +16,14 @@ class Condition:
         kind: Family of the condition.
         name: Entry of that family's catalog, e.g. ``gaussian_noise`` or ``square``.
         settings: Complete settings of the entry, in catalog order; a corruption has ``severity``.
+        words: Settings that are words and not at their defaults, e.g. ``("start", "mifgsm")``.
         unsupported: Why this cell can't be measured here; empty where it can.
     """
 
     kind: Kind
     name: str
     settings: tuple[tuple[str, int], ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
     unsupported: str = ""
 
     @property
@@ -31,7 +33,7 @@ class Condition:
             return f"{self.name}:{self['severity']}"
         if self.kind == "preset":
             return f"preset:{self.name}"
-        listed = ",".join(f"{key}={value}" for key, value in self.settings)
+        listed = ",".join(f"{key}={value}" for key, value in (*self.settings, *self.words))
         return f"{self.name}:{listed}" if listed else self.name
 
     def __getitem__(self, key: str) -> int:

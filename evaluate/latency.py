@@ -104,7 +104,7 @@ def _single_stream(
                 rounds=tuple(medians[index]),
                 spread=relative_spread(medians[index]),
                 speedup=ratio_over_rounds(medians[0], medians[index], seed=seed) if index else None,
-                definition=_definition(scope, "one image", budget),
+                definition=_definition(target, scope, "one image", budget),
             )
         )
     return timings
@@ -139,7 +139,9 @@ def _offline(
                 rounds=tuple(rates),
                 spread=relative_spread(rates),
                 speedup=ratio_over_rounds(rates, best[0][1], seed=seed) if index else None,
-                definition=_definition(scope, f"one batch, the fastest size of {list(_sizes(target, budget))}", budget),
+                definition=_definition(
+                    target, scope, f"one batch, the fastest size of {list(_sizes(target, budget))}", budget
+                ),
             )
         )
     return timings
@@ -182,8 +184,9 @@ def _prepare(target: Target, group: Sequence[Content]) -> NDArray[Any]:
     return batch if fixed in (None, len(batch)) else np.resize(batch, (fixed, *batch.shape[1:]))
 
 
-def _definition(scope: Scope, query: str, budget: Budget) -> str:
+def _definition(target: Target, scope: Scope, query: str, budget: Budget) -> str:
+    way = ", through a process of its own" if "isolated" in target.engine.provenance() else ""
     return (
-        f"{_INSIDE[scope]}; a query is {query}; garbage collector off; warm-up of >= {budget.warm_up_runs} images "
+        f"{_INSIDE[scope]}{way}; a query is {query}; garbage collector off; warm-up of >= {budget.warm_up_runs} images "
         f"and >= {budget.warm_up_seconds:g} s; {budget.rounds} rounds in turns with the other targets"
     )

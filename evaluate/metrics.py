@@ -19,6 +19,7 @@ from ..core.statistics import (
     wilson,
 )
 from .conditions import CLEAN, Condition
+from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
 from .results import Cell, Results
 from .spread import percentile
@@ -75,7 +76,7 @@ def records(study: Study) -> list[Record]:
                 continue
             measure = _attack_records if condition.kind == "attack" else _plain_records
             found += measure(study, engine, condition)
-        found += _corruption_mean(study, engine) + _worst_cases(study, engine)
+        found += _corruption_mean(study, engine) + corruption_errors(study, engine) + _worst_cases(study, engine)
     return _with_verdicts(_with_flags(study, found))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, RobustMQError
+from ..core.errors import EngineError, InputError, RobustMQError
 from ..engines.protocol import OutputKind
 from .attacks.protocol import Answer, Image
 from .score_access import Floats, ScoreAccess, check_access, seen_by_attacker
@@ -21,10 +21,6 @@ NON_FINITE = "The engine gave non-finite scores for this image."
 
 class BudgetError(RobustMQError):
     """An attack asked for more queries than an image has."""
-
-
-class EngineError(RobustMQError):
-    """The engine raised, or gave scores of another shape than it owes."""
 
 
 class Scorer(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..core.files import sha256_json
@@ -13,6 +14,9 @@ from .attacks.catalog import needs_surrogate
 from .attacks.gradient import GradientSource
 from .chunk import Chunk
 from .conditions import CLEAN, Condition
+from .corruptions.catalog import missing
+from .corruptions.frost import textures_sha256
+from .corruptions.storage import Storage
 from .score_access import ScoreAccess
 from .target import Target
 
@@ -43,12 +47,16 @@ class Plan:
         seed: Seed of every random stream.
         score_access: What a query attack sees of the engine's output; None for all that the engine puts out.
         chunk_images: Images per task; changes nothing but how often results are stored.
+        storage: How corrupted images are kept before an engine sees them.
+        frost_dir: Photographs for the corruption ``frost``, or None for those of an installed imagecorruptions.
     """
 
     conditions: Sequence[Condition]
     seed: int = 0
     score_access: ScoreAccess | None = None
     chunk_images: int = CHUNK_IMAGES
+    storage: Storage = "raw"
+    frost_dir: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +92,13 @@ class Run:
 
     @property
     def conditions(self) -> list[Condition]:
-        """The plan's conditions, the clean one first, each once."""
-        return list(dict.fromkeys([CLEAN, *self.plan.conditions]))
+        """The plan's conditions, the clean one first, each once; with the reason where one can't be made here."""
+        return [self._with_reason(condition) for condition in dict.fromkeys([CLEAN, *self.plan.conditions])]
+
+    def _with_reason(self, condition: Condition) -> Condition:
+        if condition.kind != "corruption" or condition.unsupported:
+            return condition
+        return replace(condition, unsupported=missing(condition.name, frost_dir=self.plan.frost_dir))
 
     def score_access(self, target: Target) -> ScoreAccess:
         """Give what a query attack sees of a target: what was asked for, else its raw output."""
@@ -102,6 +115,10 @@ class Run:
             "dataset": self.dataset.manifest_sha256,
             "chunk": [chunk.first, chunk.key],
         }
+        if condition.kind == "corruption":
+            identity["storage"] = self.plan.storage
+            if condition.name == "frost" and not condition.unsupported:
+                identity["frost"] = textures_sha256(self.plan.frost_dir)
         if condition.kind == "attack":
             identity["score_access"] = self.score_access(target)
             identity["surrogate"] = self.surrogate.sha256 if self.surrogate and needs_surrogate(condition) else None

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, TargetChangedError
 from ..core.files import sha256_json
 from ..core.store import ImageRow, Store, Task
+from ..engines.protocol import Watched
 from ..inputs.dataset import check_labels
-from .attacks.catalog import needs_surrogate
+from .attacks.catalog import blind_reason, is_transfer, needs_surrogate
 from .cells import Shown, attack_with_queries, shown_images
 from .chunk import Chunk, LoadedChunk
 from .conditions import CLEAN, Condition
@@ -37,6 +38,7 @@ def run(run: Run, store: Store, *, progress: Progress | None = None, gallery: Ga
 
     Raises:
         InputError: If a label lies outside an engine's classes, or no image of the data set can be decoded.
+        TargetChangedError: If an engine is found to be another one than at the beginning; its cell is not stored.
     """
     for target in run.targets:
         check_labels(run.dataset.samples, target.engine.spec.classes)
@@ -113,12 +115,19 @@ class _ChunkWalk:
     def _measure(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]]) -> None:
         loaded = self._decoded()
         shown = None
-        if condition.kind != "attack" or needs_surrogate(condition):
+        if condition.kind != "attack" or is_transfer(condition):
             shown = shown_images(self._walk.run, condition, self._chunk, loaded)
             self._walk.keep(condition, "*", loaded, shown.images)
         for target, key, identity in pending:
+            if blind := blind_reason(condition, self._walk.run.score_access(target)):
+                self._skip(condition, [(target, key, identity)], blind)
+                continue
             try:
                 rows = self._rows(target, condition, loaded, shown)
+                if isinstance(target.engine, Watched):
+                    target.engine.verify()
+            except TargetChangedError:  # what would follow is measured on something else
+                raise
             except Exception as error:  # an engine may raise anything; its cell fails, the run goes on
                 reason = f"{type(error).__name__}: {error}"
                 self._walk.add(_task(target, key, identity, condition, status="failed", reason=reason))

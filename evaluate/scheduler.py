@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.errors import EngineError
 from .attacks.protocol import BUDGET_SPENT, Answer, AttackResult, AttackState
-from .oracle import NON_FINITE, EngineError, Oracle
+from .oracle import NON_FINITE, Oracle
 
 Finished = Callable[[int, AttackResult], None]
 

@@ -56,6 +56,7 @@ def save_plan(store: Store, run: Run) -> None:
                     "kind": c.kind,
                     "name": c.name,
                     "settings": [list(s) for s in c.settings],
+                    "words": [list(w) for w in c.words],
                     "unsupported": c.unsupported,
                 }
                 for c in run.conditions
@@ -82,6 +83,7 @@ def load_study(store: Store) -> Study:
             kind=c["kind"],
             name=c["name"],
             settings=tuple((key, value) for key, value in c["settings"]),
+            words=tuple((key, word) for key, word in c.get("words", [])),
             unsupported=c["unsupported"],
         )
         for c in plan["conditions"]

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.errors import InputError, unknown
 from ..conditions import Condition
+from .bsr import bsr
+from .difgsm import difgsm
 from .fgsm import fgsm
 from .gradient import TransferResult, TransferTask
 from .mifgsm import mifgsm
+from .nifgsm import nifgsm
 from .pgd import pgd
-from .protocol import QueryAttack
-from .square import SquareLinf
-
-Settings = Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueryEntry:
-    """An attack that asks the engine itself.
-
-    Attributes:
-        about: One line for `list`.
-        defaults: Its settings with the values they have when a spec does not name them.
-        make: Gives the attack for complete settings.
-    """
-
-    about: str
-    defaults: Settings
-    make: Callable[[Settings], QueryAttack]
+from .pgn import pgn
+from .query_catalog import QUERY_ATTACKS, QueryEntry, Settings
+from .tifgsm import tifgsm
+from .vmifgsm import vmifgsm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +28,17 @@ class TransferEntry:
         about: One line for `list`.
         defaults: Its settings with the values they have when a spec does not name them.
         craft: Makes the adversarial images of a task for complete settings.
+        norm: In what eps is measured, in whole grey levels: ``"linf"``, ``"l2"`` or ``"l1"``.
     """
 
     about: str
     defaults: Settings
     craft: Callable[[TransferTask, Settings], TransferResult]
+    norm: str = "linf"
 
 
 ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
-    "square": QueryEntry(
-        about="random search with squares, scores only (Andriushchenko et al. 2020)",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: SquareLinf(eps=s["eps"], budget=s["queries"]),
-    ),
+    **QUERY_ATTACKS,
     "fgsm": TransferEntry(
         about="one signed gradient step on the surrogate (Goodfellow et al. 2015)",
         defaults={"eps": 8},
@@ -64,9 +50,61 @@ ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
         craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"]),
     ),
     "mifgsm": TransferEntry(
-        about="iterated steps with momentum, transfers best of these (Dong et al. 2018)",
+        about="iterated steps with momentum (Dong et al. 2018)",
         defaults={"eps": 8, "steps": 10},
         craft=lambda task, s: mifgsm(task, eps=s["eps"], steps=s["steps"]),
+    ),
+    "pgd_l2": TransferEntry(
+        about="PGD in L2; eps in grey levels: 0.5, 2, 8 of RobustMQ are 127, 510, 2040",
+        defaults={"eps": 510, "steps": 20},
+        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"], norm="l2"),
+        norm="l2",
+    ),
+    "pgd_l1": TransferEntry(
+        about="PGD in L1; eps in grey levels: 100, 400, 1600 of RobustMQ are 25500, 102000, 408000",
+        defaults={"eps": 102_000, "steps": 20},
+        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"], norm="l1"),
+        norm="l1",
+    ),
+    "nifgsm": TransferEntry(
+        about="momentum that looks ahead (Lin et al. 2020)",
+        defaults={"eps": 8, "steps": 10},
+        craft=lambda task, s: nifgsm(task, eps=s["eps"], steps=s["steps"]),
+    ),
+    "sinifgsm": TransferEntry(
+        about="looks ahead, on copies of halved brightness (Lin et al. 2020)",
+        defaults={"eps": 8, "steps": 10, "copies": 5},
+        craft=lambda task, s: nifgsm(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
+    ),
+    "difgsm": TransferEntry(
+        about="momentum through random resizing and padding (Xie et al. 2019)",
+        defaults={"eps": 8, "steps": 10},
+        craft=lambda task, s: difgsm(task, eps=s["eps"], steps=s["steps"]),
+    ),
+    "tifgsm": TransferEntry(
+        about="momentum of smoothed gradients (Dong et al. 2019)",
+        defaults={"eps": 8, "steps": 10, "kernel": 7},
+        craft=lambda task, s: tifgsm(task, eps=s["eps"], steps=s["steps"], kernel=s["kernel"]),
+    ),
+    "ditifgsm": TransferEntry(
+        about="MI, DI and TI together",
+        defaults={"eps": 8, "steps": 10, "kernel": 7},
+        craft=lambda task, s: tifgsm(task, eps=s["eps"], steps=s["steps"], kernel=s["kernel"], diversity=True),
+    ),
+    "vmifgsm": TransferEntry(
+        about="momentum corrected by the gradient's variance (Wang & He 2021)",
+        defaults={"eps": 8, "steps": 10, "copies": 20},
+        craft=lambda task, s: vmifgsm(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
+    ),
+    "bsr": TransferEntry(
+        about="blocks shuffled and rotated, a strong one (Wang et al. 2024)",
+        defaults={"eps": 8, "steps": 10, "copies": 10},
+        craft=lambda task, s: bsr(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
+    ),
+    "pgn": TransferEntry(
+        about="seeks places of small gradients, 2 gradients per copy (Ge et al. 2023)",
+        defaults={"eps": 8, "steps": 10, "copies": 20},
+        craft=lambda task, s: pgn(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
     ),
 }
 
@@ -75,28 +113,60 @@ def parse_attack(spec: str) -> Condition:
     """Read an attack with its settings.
 
     Args:
-        spec: A name, or a name with settings: ``square:eps=8,queries=1000``; eps counts grey levels.
+        spec: A name, or a name with settings: ``square:eps=8,queries=1000,start=mifgsm``; eps counts grey levels.
 
     Raises:
-        InputError: If there is no such attack or setting, or a value is no whole number above zero.
+        InputError: If there is no such attack or setting, a value is no whole number above zero, or no known word.
     """
     name, _, listed = spec.partition(":")
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
-    settings = dict(ATTACKS[name].defaults)
+    entry = ATTACKS[name]
+    choices = entry.words if isinstance(entry, QueryEntry) else {}
+    settings, words = dict(entry.defaults), dict[str, str]()
     for pair in filter(None, listed.split(",")):
         key, _, text = pair.partition("=")
-        if key not in settings:
-            raise unknown(f"setting of attack '{name}':", key, settings)
-        settings[key] = _whole(key, text)
-    if settings["eps"] > 255:
+        if key in choices:
+            words[key] = _word(key, text, choices[key])
+        elif key in settings:
+            settings[key] = _whole(key, text)
+        else:
+            raise unknown(f"setting of attack '{name}':", key, [*settings, *choices])
+    if settings["eps"] > 255 and getattr(ATTACKS[name], "norm", "linf") == "linf":
         raise InputError(f"Expected `eps` in 1..255 grey levels, got {settings['eps']}.")
-    return Condition(kind="attack", name=name, settings=tuple(settings.items()))
+    named = tuple((key, word) for key, word in words.items() if word != choices[key][0])
+    return Condition(kind="attack", name=name, settings=tuple(settings.items()), words=named)
+
+
+def is_transfer(condition: Condition) -> bool:
+    """Tell whether a condition is an attack made on another model alone, so that every engine is shown the same."""
+    return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry)
+
+
+def start_of(condition: Condition) -> Condition | None:
+    """Give the transfer attack, of the same eps, whose images a query attack starts from; None where it has none."""
+    if condition.kind != "attack" or is_transfer(condition) or "start" not in dict(condition.words):
+        return None
+    return parse_attack(f"{dict(condition.words)['start']}:eps={condition['eps']}")
 
 
 def needs_surrogate(condition: Condition) -> bool:
-    """Tell whether a condition is an attack made on another model than the target."""
-    return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry)
+    """Tell whether a condition takes gradients from another model than the target."""
+    return is_transfer(condition) or start_of(condition) is not None
+
+
+def blind_reason(condition: Condition, access: str) -> str:
+    """Say why an attack can't run on what the attacker sees, empty where it can."""
+    entry = ATTACKS.get(condition.name) if condition.kind == "attack" else None
+    if isinstance(entry, QueryEntry) and entry.needs == "scores" and access == "label":
+        return f"'{condition.name}' needs scores and the attacker sees labels alone: use rays, or another label attack"
+    return ""
+
+
+def _word(key: str, text: str, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise unknown(f"value of `{key}`", text, choices)
+    return text
 
 
 def _whole(key: str, text: str) -> int:

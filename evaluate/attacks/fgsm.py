@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .gradient import Ascent, TransferResult, TransferTask, signs
+from .ball import make_ball
+from .climb import climb
+from .gradient import TransferResult, TransferTask
 
 
 def fgsm(task: TransferTask, *, eps: int) -> TransferResult:
@@ -23,6 +25,4 @@ def fgsm(task: TransferTask, *, eps: int) -> TransferResult:
     Reference:
         Goodfellow et al. 2015, arXiv 1412.6572, section 4; on the uint8 grid.
     """
-    ascent = Ascent(task, eps=eps)
-    ascent.move(eps * signs(ascent.gradient()))
-    return ascent.result()
+    return climb(task, make_ball(task.images, eps=eps, alpha=eps), steps=1)

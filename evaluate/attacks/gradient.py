@@ -1,7 +1,8 @@
-"""What transfer attacks share: where gradients come from, integer steps, the integer bound, and the result."""
+"""What transfer attacks share: where gradients come from, the task, the count of zero gradients, and the result."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,18 +18,18 @@ DEFAULT_STEPS = 10
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.integer[Any]]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Shares = NDArray[np.float64]
-Levels = NDArray[np.int16]
 
 
 class GradientSource(Protocol):
     """Anything that differentiates the cross-entropy with respect to pixels."""
 
-    def gradient(self, images: Images, labels: Labels) -> Floats:
-        """Give d cross-entropy / d pixel, (N, H, W, 3) float32, for (N, H, W, 3) uint8 images and (N,) labels.
+    def gradient(self, images: Images | Floats, labels: Labels) -> Floats:
+        """Give d cross-entropy / d pixel, (N, H, W, 3) float32 or float64, for (N, H, W, 3) images and (N,) labels.
 
-        Each image's gradient depends on that image alone.
+        Images are uint8, or float64 on the same scale of grey levels: an attack may look between the levels and
+        beyond 0..255 for a direction, though it delivers uint8. Each image's gradient depends on that image alone.
         """
         ...
 
@@ -88,64 +89,33 @@ class TransferResult:
         return float(self.zero_gradient_shares.mean()) if self.zero_gradient_shares.size else 0.0
 
 
-class Ascent:
-    """The uint8 images under attack, with their originals, the bound, and the count of zero gradients.
-
-    Every step is a whole number of grey levels, so nothing is ever rounded and the bound holds in integers.
+class Probe:
+    """Asks the source for gradients on behalf of one attack, and counts their zeros.
 
     Args:
-        task: The originals, their labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-
-    Raises:
-        InputError: If eps is not as stated.
+        task: The labels and the source.
     """
 
-    def __init__(self, task: TransferTask, *, eps: int) -> None:
-        self._eps = whole_levels("eps", eps)
+    def __init__(self, task: TransferTask) -> None:
         self._task = task
         self._zeros = np.zeros(len(task.images), dtype=np.float64)
-        self._gradients = 0
-        self.images: Images = task.images.copy()
+        self._asked = 0
 
-    def gradient(self) -> Floats:
-        """Give the gradient at the present images, (N, H, W, 3) float32, and count its zeros."""
-        gradient = self._task.source.gradient(self.images, self._task.labels)
+    def gradient(self, images: Images | Floats) -> Floats:
+        """Give d cross-entropy / d pixel at some images, uint8 or float64 grey levels, in the shape of the task's."""
+        gradient = self._task.source.gradient(images, self._task.labels)
         self._zeros += (gradient == 0).mean(axis=(1, 2, 3), dtype=np.float64) if len(gradient) else 0
-        self._gradients += 1
+        self._asked += 1
         return gradient
 
-    def move(self, steps: NDArray[np.integer[Any]]) -> None:
-        """Add whole grey levels, then go back into the ball and into 0..255.
-
-        Args:
-            steps: (N, H, W, 3) integers.
-        """
-        originals = self._task.images.astype(np.int16)
-        low = np.maximum(originals - self._eps, 0)
-        high = np.minimum(originals + self._eps, MAX_LEVEL)
-        moved = self.images.astype(np.int16) + steps.astype(np.int16)
-        self.images = np.clip(moved, low, high).astype(np.uint8)
-
-    def result(self) -> TransferResult:
-        """Give the present images, their bound checked in integers."""
-        distance = np.abs(self.images.astype(np.int16) - self._task.images.astype(np.int16))
-        assert distance.max(initial=0) <= self._eps
-        return TransferResult(adversarials=self.images, zero_gradient_shares=self._zeros / max(self._gradients, 1))
+    def result(self, adversarials: Images) -> TransferResult:
+        """Give the outcome with the share of zeros over all gradients asked for."""
+        return TransferResult(adversarials=adversarials, zero_gradient_shares=self._zeros / max(self._asked, 1))
 
 
 def signs(directions: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
     """Give -1, 0 or 1 per value: a pixel with zero gradient stays where it is; NaN counts as zero."""
     return (directions > 0).astype(np.int16) - (directions < 0).astype(np.int16)
-
-
-def step_size(alpha: int | None, eps: int) -> int:
-    """Give the step in grey levels: ``alpha``, or a quarter of eps, at least one level.
-
-    Raises:
-        InputError: If ``alpha`` is not in 1..255.
-    """
-    return max(1, round(eps / 4)) if alpha is None else whole_levels("alpha", alpha)
 
 
 def step_numbers(steps: int) -> Iterator[int]:
@@ -168,3 +138,14 @@ def whole_levels(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= MAX_LEVEL:
         raise InputError(f"Expected `{name}` as whole grey levels in 1..255, got {value!r}. Use 8 for 8/255.")
     return int(value)
+
+
+def at_least(name: str, value: float, least: float) -> float:
+    """Check a setting that may be any number from a bound on.
+
+    Raises:
+        InputError: If it is lower, or no finite number.
+    """
+    if not (value >= least and math.isfinite(value)):
+        raise InputError(f"Expected `{name}` of at least {least:g}, got {value}. Leave it out for the default.")
+    return value

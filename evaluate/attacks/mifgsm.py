@@ -1,22 +1,10 @@
-"""MI-FGSM: signed steps along a decaying sum of normalised gradients."""
+"""MI-FGSM: steps along a decaying sum of normalised gradients."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from ...core.errors import InputError
-from .gradient import (
-    DEFAULT_STEPS,
-    Ascent,
-    Floats,
-    TransferResult,
-    TransferTask,
-    signs,
-    step_numbers,
-    step_size,
-)
+from .ball import Norm, make_ball
+from .climb import climb
+from .gradient import DEFAULT_STEPS, TransferResult, TransferTask
 
 
 def mifgsm(
@@ -26,49 +14,26 @@ def mifgsm(
     steps: int = DEFAULT_STEPS,
     alpha: int | None = None,
     decay: float = 1.0,
+    norm: Norm = "linf",
 ) -> TransferResult:
     """Raise the cross-entropy along a momentum that outlives the surrogate's local wiggles.
 
-    A pixel whose momentum is exactly zero does not move in that step (sign(0) = 0).
-
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
+        eps: Radius in grey levels of the norm, see `make_ball`.
         steps: Number of gradient steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
+        alpha: Step in grey levels of the norm; None as in `make_ball`.
         decay: Weight of the old momentum, >= 0; 0 gives the iterative FGSM.
+        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
 
     Returns:
-        The uint8 adversarials of the last step, at most eps levels away, and the share of zero gradients.
+        The uint8 adversarials of the last step, inside the ball in integers, and the share of zero gradients.
 
     Raises:
         InputError: If an argument is not as stated.
 
     Reference:
-        Dong et al. 2018, arXiv 1710.06081, eq. 6 and 7; on the uint8 grid, so alpha is a whole number of levels and not
-        eps / steps, and the ball is kept by clipping.
+        Dong et al. 2018, arXiv 1710.06081, eq. 6 and 7; see `climb` for what the uint8 grid changes.
     """
-    if not (decay >= 0 and math.isfinite(decay)):
-        raise InputError(f"Expected `decay` of at least 0, got {decay}. Use 1.0.")
-    ascent = Ascent(task, eps=eps)
-    size = step_size(alpha, eps)
-    momentum = np.zeros(task.images.shape, dtype=np.float32)
-    for _ in step_numbers(steps):
-        momentum *= np.float32(decay)
-        momentum += normalised(ascent.gradient())
-        ascent.move(size * signs(momentum))
-    return ascent.result()
-
-
-def normalised(gradients: Floats) -> Floats:
-    """Divide each image's gradient by its L1 norm; a gradient that is zero everywhere stays zero.
-
-    Args:
-        gradients: (N, H, W, 3) float32.
-
-    Returns:
-        (N, H, W, 3) float32, absolute values summing to 1 per image.
-    """
-    norms = np.abs(gradients).reshape(len(gradients), -1).sum(axis=1, dtype=np.float64) if gradients.size else 1.0
-    safe = np.where(norms == 0, 1.0, norms).astype(np.float32)
-    return gradients / safe.reshape(-1, 1, 1, 1)
+    ball = make_ball(task.images, eps=eps, norm=norm, alpha=alpha)
+    return climb(task, ball, steps=steps, decay=decay)

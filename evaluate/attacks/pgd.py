@@ -1,19 +1,10 @@
-"""PGD in L-inf: a random start in the ball, then signed gradient steps projected back onto it."""
+"""PGD: a random start in the ball, then gradient steps projected back onto it."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from .gradient import (
-    DEFAULT_STEPS,
-    Ascent,
-    Levels,
-    TransferResult,
-    TransferTask,
-    signs,
-    step_numbers,
-    step_size,
-)
+from .ball import Norm, make_ball
+from .climb import climb
+from .gradient import DEFAULT_STEPS, TransferResult, TransferTask
 
 
 def pgd(
@@ -22,37 +13,30 @@ def pgd(
     eps: int,
     steps: int = DEFAULT_STEPS,
     alpha: int | None = None,
+    norm: Norm = "linf",
 ) -> TransferResult:
-    """Raise the cross-entropy by projected gradient ascent in whole grey levels.
+    """Raise the cross-entropy by projected gradient ascent on the uint8 grid.
 
-    The start moves each value by a whole number of levels, uniform in [-eps, eps], drawn from the image's own stream,
-    and clips it to 0..255. A pixel whose gradient is exactly zero does not move in a step (sign(0) = 0).
+    The start is uniform in the ball, drawn from the image's own stream (on the integers of [-eps, eps] in L-inf). A
+    pixel whose gradient is exactly zero does not move in a step (sign(0) = 0).
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
+        eps: Radius in grey levels of the norm, see `make_ball`.
         steps: Number of gradient steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
+        alpha: Step in grey levels of the norm; None as in `make_ball`.
+        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
 
     Returns:
-        The uint8 adversarials of the last step, at most eps levels away, and the share of zero gradients.
+        The uint8 adversarials of the last step, inside the ball in integers, and the share of zero gradients.
 
     Raises:
         InputError: If an argument is not as stated.
 
     Reference:
-        Madry et al. 2018, arXiv 1706.06083, section 2.1; on the uint8 grid, so the start is uniform on integers.
+        Madry et al. 2018, arXiv 1706.06083, section 2.1. In L1 and L2 the step is the normalised gradient and a point
+        outside is scaled back, as in the toolboxes RobustMQ (Xiao et al. 2023, arXiv 2308.02350) runs.
     """
-    ascent = Ascent(task, eps=eps)
-    size = step_size(alpha, eps)
-    ascent.move(_starts(task, eps))
-    for _ in step_numbers(steps):
-        ascent.move(size * signs(ascent.gradient()))
-    return ascent.result()
-
-
-def _starts(task: TransferTask, eps: int) -> Levels:
-    starts = np.empty(task.images.shape, dtype=np.int16)
-    for start, stream in zip(starts, task.streams(f"pgd:eps={eps}"), strict=True):
-        start[...] = stream.integers(-eps, eps, size=start.shape, dtype=np.int16, endpoint=True)
-    return starts
+    prefix = "" if norm == "linf" else f"norm={norm},"
+    ball = make_ball(task.images, eps=eps, norm=norm, alpha=alpha)
+    return climb(task, ball, steps=steps, decay=0.0, random_start=f"pgd:{prefix}eps={eps}")

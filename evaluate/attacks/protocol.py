@@ -93,8 +93,19 @@ class QueryAttack(Protocol):
     def budget(self) -> int:
         """Most queries per image, the clean check included."""
 
-    def begin(self, image: Image, label: int, rng: np.random.Generator) -> AttackState:
-        """Give the state that attacks one image, (H, W, 3) uint8, whose right class is ``label``."""
+    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> AttackState:
+        """Give the state that attacks one image.
+
+        Args:
+            image: (H, W, 3) uint8 at the model's size.
+            label: Its right class.
+            rng: The image's own stream, ``image_stream(seed, attack.task, sha256)``.
+            start: (H, W, 3) uint8 to begin the search at, e.g. a transfer example; it is brought into the ball. None
+                for the attack's own start.
+
+        Raises:
+            InputError: If ``image`` or ``start`` is not a uint8 colour image, or their shapes differ.
+        """
 
 
 def linf_levels(adversarial: Image, image: Image) -> int:
@@ -134,3 +145,30 @@ def check_image(image: Image) -> Image:
             "Attacks work on the uint8 grid at the model's size: pass what the pipeline's `load` gives."
         )
     return np.ascontiguousarray(image)
+
+
+def check_start(image: Image, start: Image | None) -> tuple[Image, Image | None]:
+    """Give image and start as C-contiguous memory.
+
+    Raises:
+        InputError: If one of them is not uint8 of shape (H, W, 3), or their shapes differ.
+    """
+    image = check_image(image)
+    if start is None:
+        return image, None
+    start = check_image(start)
+    if start.shape != image.shape:
+        raise InputError(f"Expected `start` of shape {image.shape}, got {start.shape}.")
+    return image, start
+
+
+def check_eps_and_budget(eps: int, budget: int) -> None:
+    """Refuse a radius or a budget that no attack can work with.
+
+    Raises:
+        InputError: If ``eps`` is not in 1..255 grey levels, or ``budget`` is below 1.
+    """
+    if not 1 <= eps <= 255:
+        raise InputError(f"Expected `eps` in 1..255 grey levels, got {eps}.")
+    if budget < 1:
+        raise InputError(f"Expected `budget` of at least 1 query, got {budget}.")

@@ -10,7 +10,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ...core.errors import InputError, unknown
-from .protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Answer, AttackResult, Image, check_image, linf_levels
+from .protocol import (
+    BUDGET_SPENT,
+    CLEAN_WRONG,
+    FOOLED,
+    Answer,
+    AttackResult,
+    Image,
+    check_eps_and_budget,
+    check_start,
+    linf_levels,
+)
 
 Accept = Literal["equal", "strict"]
 
@@ -62,10 +72,7 @@ class SquareLinf:
     accept: Accept = "equal"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.eps <= 255:
-            raise InputError(f"Expected `eps` in 1..255 grey levels, got {self.eps}.")
-        if self.budget < 1:
-            raise InputError(f"Expected `budget` of at least 1 query, got {self.budget}.")
+        check_eps_and_budget(self.eps, self.budget)
         if not 0 < self.p_init <= 1:
             raise InputError(f"Expected `p_init` in (0, 1], got {self.p_init}.")
         if self.accept not in ("equal", "strict"):
@@ -77,20 +84,8 @@ class SquareLinf:
         return f"square:eps={self.eps}"
 
     def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> SquareState:
-        """Give the state that attacks one image.
-
-        Args:
-            image: (H, W, 3) uint8 at the model's size.
-            label: Its right class.
-            rng: The image's own stream, ``image_stream(seed, attack.task, sha256)``.
-            start: (H, W, 3) uint8 to start from instead of stripes, e.g. a transfer example; clipped to the ball.
-
-        Raises:
-            InputError: If ``image`` or ``start`` is not a uint8 colour image, or their shapes differ.
-        """
-        image = check_image(image)
-        if start is not None and check_image(start).shape != image.shape:
-            raise InputError(f"Expected `start` of shape {image.shape}, got {start.shape}.")
+        """Give the state that attacks one image, from stripes or from ``start``; see ``QueryAttack.begin``."""
+        image, start = check_start(image, start)
         return SquareState(self, image, label, rng, start)
 
 

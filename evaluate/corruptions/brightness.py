@@ -8,18 +8,13 @@ from functools import cache
 import cv2
 import numpy as np
 
-from .parameters import Draws, ParameterSet, Pixels, at_severity, no_draws
+from .parameters import Draws, ParameterSet, Pixels, at_severity
 
 AMOUNT: Mapping[ParameterSet, tuple[float, ...]] = {
     "imagenet-c": (0.1, 0.2, 0.3, 0.4, 0.5),
     "cifar10-c": (0.05, 0.1, 0.15, 0.2, 0.3),
 }
 """What is added to V of HSV, in [0, 1], severities 1 to 5."""
-
-
-def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-    """Give an empty array: nothing is random here."""
-    return no_draws()
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
@@ -30,7 +25,7 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
 
     Args:
         image: (H, W, 3) uint8 RGB or BGR.
-        draws: Not used.
+        draws: Not used; nothing is random here.
         severity: 1 to 5.
         parameters: Parameter set.
 

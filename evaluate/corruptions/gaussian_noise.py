@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from .numbers import draw_codes, normal_quantiles
 from .parameters import Draws, ParameterSet, Pixels, at_severity
 
 SIGMA: Mapping[ParameterSet, tuple[float, ...]] = {
@@ -16,9 +19,9 @@ SIGMA: Mapping[ParameterSet, tuple[float, ...]] = {
 """Standard deviation in pixel scale [0, 1], severities 1 to 5."""
 
 
-def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-    """Draw one standard normal number per value of the image: ``shape``, float64."""
-    return rng.standard_normal(shape)
+def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parameters: ParameterSet) -> Draws:
+    """Draw one 16-bit code for every value of the image."""
+    return (draw_codes(rng, shape),)
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
@@ -29,7 +32,7 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
 
     Args:
         image: (H, W, 3) uint8.
-        draws: (H, W, 3) standard normal.
+        draws: (H, W, 3) uint16 codes, or standard normal numbers.
         severity: 1 to 5.
         parameters: Parameter set.
 
@@ -40,10 +43,15 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         InputError: If severity or parameter set does not exist.
 
     Reference:
-        Hendrycks & Dietterich 2019, arXiv 1903.12261; equal in every byte.
+        Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same normal numbers, equal in every byte.
     """
+    (noise,) = draws
     sigma = at_severity(SIGMA, severity, parameters)
-    noise = np.multiply(draws, 255 * sigma)
-    np.floor(noise, out=noise)
-    noisy: Pixels = cv2.add(image, noise, dtype=cv2.CV_8U)  # clips to 0..255
+    levels = _noise_levels(sigma).take(noise) if noise.dtype == np.uint16 else np.floor(noise * (255 * sigma))
+    noisy: Pixels = cv2.add(image, levels, dtype=cv2.CV_8U)  # clips to 0..255
     return noisy
+
+
+@lru_cache(maxsize=10)  # 128 KiB each
+def _noise_levels(sigma: float) -> NDArray[np.int16]:
+    return np.floor(normal_quantiles().astype(np.float64) * (255 * sigma)).astype(np.int16)

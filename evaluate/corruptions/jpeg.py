@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from .parameters import Draws, ParameterSet, Pixels, at_severity, no_draws
+from .parameters import Draws, ParameterSet, Pixels, at_severity
 
 QUALITY: Mapping[ParameterSet, tuple[int, ...]] = {
     "imagenet-c": (25, 18, 15, 10, 7),
@@ -21,17 +21,12 @@ MAX_SIDE = 65_500
 """Longest side a JPEG encoder takes."""
 
 
-def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-    """Give an empty array: nothing is random here."""
-    return no_draws()
-
-
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Compress with Pillow's defaults (4:2:0, baseline) and decode.
+    """Compress as Pillow does by default (4:2:0, baseline) and decode.
 
     Args:
         image: (H, W, 3) uint8 RGB; chroma is subsampled, so the channel order matters.
-        draws: Not used.
+        draws: Not used; nothing is random here.
         severity: 1 to 5.
         parameters: Parameter set.
 
@@ -49,7 +44,19 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         raise InputError(
             f"Expected sides up to {MAX_SIDE} pixels for 'jpeg', got {image.shape[:2]}. Use smaller images."
         )
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    with Image.open(file, formats=["JPEG"]) as compressed:
-        return np.array(compressed, dtype=np.uint8)
+    encoded = encode(image, quality)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None  # it was encoded just now
+    return np.asarray(decoded, np.uint8)
+
+
+def encode(image: Pixels, quality: int) -> NDArray[np.uint8]:
+    """Write a baseline JPEG with subsampled chroma (4:2:0): the file's bytes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        quality: libjpeg's, 1 to 100.
+    """
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    file: NDArray[np.uint8] = encoded
+    return file

@@ -32,17 +32,13 @@ MAX_ANGLE = 45.0
 _HALF_A_16_BIT_STEP = 0.5 / 257
 
 
-def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Draws:
-    """Draw the direction: one angle in degrees, uniform in [-45, 45], as an array (1,); ``shape`` does not matter."""
-    return rng.uniform(-MAX_ANGLE, MAX_ANGLE, size=1)
+def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parameters: ParameterSet) -> Draws:
+    """Draw the direction: one angle in degrees, uniform in [-45, 45], as an array (1,)."""
+    return (rng.uniform(-MAX_ANGLE, MAX_ANGLE, size=1),)
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Average the image with its own shifts along the direction, edges replicated, truncated to whole grey levels.
-
-    Tap i = 0..2 radius has the weight ``exp(-i^2 / 2 sigma^2)``, normalised to sum 1, and reads
-    ``ceil(i sin(angle) - 1/2)`` rows below and ``ceil(i cos(angle) - 1/2)`` columns to the right: the kernel is
-    one-sided, so the picture also moves.
+    """Blur along the direction.
 
     Args:
         image: (H, W, 3) uint8.
@@ -60,14 +56,36 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         Hendrycks & Dietterich 2019, arXiv 1903.12261, who call ImageMagick's motion blur. Sums are float32 here, so a
         value on the edge between two levels may fall to the other one: at most 1 byte in 10,000 of photographs.
     """
-    motion = at_severity(MOTION, severity, parameters)
-    height, width, _ = image.shape
-    reach = 2 * motion.radius
-    padded = cv2.copyMakeBorder(image, reach, reach, 0, reach, cv2.BORDER_REPLICATE).astype(np.float32)
-    blurred = np.full((height, width, 3), _HALF_A_16_BIT_STEP, np.float32)
-    for (down, right), weight in _taps(motion, float(draws[0])).items():
-        rows, columns = slice(reach + down, reach + down + height), slice(right, right + width)
-        cv2.scaleAdd(padded[rows, columns], weight, blurred, dst=blurred)
+    (angle,) = draws
+    return blur_along(image, at_severity(MOTION, severity, parameters), float(angle[0]))
+
+
+def blur_along(image: Pixels, motion: Motion, angle: float) -> Pixels:
+    """Average the image with its own shifts along a direction, edges replicated, truncated to whole grey levels.
+
+    Tap i = 0..2 radius has the weight ``exp(-i^2 / 2 sigma^2)``, normalised to sum 1, and reads
+    ``ceil(i sin(angle) - 1/2)`` rows below and ``ceil(i cos(angle) - 1/2)`` columns to the right: the kernel is
+    one-sided, so the picture also moves.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8.
+        motion: Number of taps and width of their weights.
+        angle: Direction in degrees, any.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    height, width = image.shape[:2]
+    taps = _taps(motion, angle)
+    down, right = [place[0] for place in taps], [place[1] for place in taps]
+    above, before = -min(0, *down), -min(0, *right)
+    padded = cv2.copyMakeBorder(image, above, max(0, *down), before, max(0, *right), cv2.BORDER_REPLICATE).astype(
+        np.float32
+    )
+    blurred = np.full(image.shape, _HALF_A_16_BIT_STEP, np.float32)
+    for (below, beside), weight in taps.items():
+        top, left = above + below, before + beside
+        cv2.scaleAdd(padded[top : top + height, left : left + width], weight, blurred, dst=blurred)
     return blurred.astype(np.uint8)
 
 

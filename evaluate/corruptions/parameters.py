@@ -2,14 +2,14 @@
 
 Reference:
     Hendrycks & Dietterich 2019, arXiv 1903.12261, and their code: the values for ImageNet-C (224 x 224) and for
-    CIFAR-10-C (32 x 32) differ in every corruption. Both are applied on the fly here ("raw"); the downloadable
-    ImageNet-C was stored as JPEG of quality 85, which dampens its noise, and is not the same data.
+    CIFAR-10-C (32 x 32) differ in every corruption. Widths are pixels whatever the size of the image. Results are
+    ``raw`` here; the downloadable ImageNet-C was stored as JPEG of quality 85 (``jpeg85``), which dampens its noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ SMALL_SIDE = 64
 """Longest short side, in pixels, that counts as a small image."""
 
 Pixels = NDArray[np.uint8]
-Draws = NDArray[np.float64]
+Draws = tuple[NDArray[Any], ...]
+"""The random numbers behind one corrupted image; what they mean is said in each file's ``draw``."""
 
 Value = TypeVar("Value")
 
@@ -49,8 +50,3 @@ def at_severity(table: Mapping[ParameterSet, tuple[Value, ...]], severity: int, 
     if parameters not in table:
         raise unknown("parameter set", str(parameters), table)
     return table[parameters][severity - 1]
-
-
-def no_draws() -> Draws:
-    """Give the draws of a corruption that has nothing random: an empty array."""
-    return np.empty(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,50 @@ def agreement(twin_scores: NDArray[Any], engine_scores: NDArray[Any]) -> Interva
         )
     same = int(np.sum(twin_scores.argmax(axis=1) == engine_scores.argmax(axis=1)))
     return wilson(same, len(twin_scores))
+
+
+GATE = 0.98
+"""Least share of equal answers at which a twin may stand in for the engine of the same file.
+
+Reading the file's own scales, twins reach 0.99 and more; one that was calibrated anew, on other images, stays near
+0.98, as far from the engine as the float model is.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a twin compares with the engine of the same file.
+
+    Attributes:
+        same: Share of images with the same answer.
+        largest_difference: Largest absolute difference of two scores; NaN where the engine puts out no logits.
+    """
+
+    same: Interval
+    largest_difference: float
+
+    @property
+    def refusal(self) -> str:
+        """Why this twin's gradients may not stand for the engine; empty where they may."""
+        if self.same.value >= GATE:
+            return ""
+        return (
+            f"the twin answers like the engine on {self.same.value:.3f} of {self.same.n} images only, below {GATE}: "
+            "its gradients are those of another model"
+        )
+
+
+def agree(twin_scores: NDArray[Any], engine_scores: NDArray[Any], *, logits: bool) -> Agreement:
+    """Compare a twin with the engine of the same file on the same images.
+
+    Args:
+        twin_scores: (N, classes) logits of the twin.
+        engine_scores: (N, classes) raw scores of the engine.
+        logits: Whether the engine's scores are logits too, so that differences mean something.
+
+    Raises:
+        InputError: If the shapes differ, or there is no image.
+    """
+    same = agreement(twin_scores, engine_scores)
+    difference = np.abs(twin_scores.astype(np.float64) - engine_scores).max() if logits else np.nan
+    return Agreement(same=same, largest_difference=float(difference))

@@ -114,11 +114,11 @@ class Twin:
             fixed=sizes[0] > 0,
         )
 
-    def gradient(self, images: Images, labels: Labels) -> Floats:
+    def gradient(self, images: Images | NDArray[np.floating[Any]], labels: Labels) -> Floats:
         """Give the gradient of each image's cross-entropy with respect to its pixels.
 
         Args:
-            images: (N, H, W, 3) uint8 RGB.
+            images: (N, H, W, 3) RGB: uint8, or floating-point grey levels, also between and beyond those of uint8.
             labels: (N,) integers in [0, classes).
 
         Returns:
@@ -127,7 +127,7 @@ class Twin:
         Raises:
             InputError: If shapes, types or labels do not fit.
         """
-        gradients = self.gradient_input(self.pipeline.tensor(images), labels).gradient
+        gradients = self.gradient_input(self._tensor(images), labels).gradient
         if self.pipeline.layout == "nchw":
             gradients = gradients.transpose(0, 2, 3, 1)
         gradients = np.multiply(gradients, self._slopes, order="C")
@@ -157,6 +157,18 @@ class Twin:
         """
         batch = self.pipeline.tensor(images)
         return self._run(batch, np.zeros(len(batch), dtype=np.int64)).scores
+
+    def _tensor(self, images: Images | NDArray[np.floating[Any]]) -> Floats:
+        """Give the model's input; whole grey levels give the same bits as floats and as uint8."""
+        if images.dtype == np.uint8:
+            tensor: Floats = self.pipeline.tensor(images.astype(np.uint8, copy=False))
+            return tensor
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype.kind != "f":
+            raise InputError(f"Expected images (N, H, W, 3), uint8 or float, got {images.shape} {images.dtype}.")
+        ordered = images if self.pipeline.colour == "rgb" else images[..., ::-1]
+        scaled = (ordered / np.float64(255) - self.pipeline.mean) / self.pipeline.std
+        axes = (0, 3, 1, 2) if self.pipeline.layout == "nchw" else (0, 1, 2, 3)
+        return np.ascontiguousarray(scaled.transpose(axes), dtype=np.float32)
 
     def _run(self, batch: Floats, labels: NDArray[np.int64]) -> InputGradient:
         scores = np.empty((len(batch), self.classes), dtype=np.float32)

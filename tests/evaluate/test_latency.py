@@ -60,6 +60,9 @@ class FakeEngine:
         self._factor *= self._drift
         return np.zeros((len(batch), 2), np.float32)
 
+    def provenance(self) -> dict[str, object]:
+        return {}
+
 
 def target(name: str, engine: FakeEngine) -> Target:
     return Target(name=name, engine=engine, pipeline=PIPELINE, identity={"model_sha256": name})
@@ -155,3 +158,13 @@ def test_targets_of_one_name_or_no_image_are_refused():
         measure(time, one, one)
     with pytest.raises(InputError, match="at least one image"):
         measure_latency([one], [])
+
+
+def test_the_clock_says_when_it_holds_a_process_boundary():
+    time = FakeTime()
+    plain, apart = FakeEngine(time, image_ms=1), FakeEngine(time, image_ms=1)
+    apart.provenance = lambda: {"isolated": {"call_seconds": 60}}
+
+    timings = measure(time, target("plain", plain), target("apart", apart)).timings
+
+    assert ["a process of its own" in timing.definition for timing in timings] == [False, True, False, True]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from robustmq_trt.core.errors import InputError
-from robustmq_trt.evaluate.oracle import BudgetError, EngineError, Oracle
+from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.evaluate.oracle import BudgetError, Oracle
 
 
 class Channels:

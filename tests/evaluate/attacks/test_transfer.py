@@ -9,15 +9,35 @@ from onnx import numpy_helper, parser
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
+from robustmq_trt.evaluate.attacks.ball import make_ball
+from robustmq_trt.evaluate.attacks.bsr import bsr
+from robustmq_trt.evaluate.attacks.climb import normalised
+from robustmq_trt.evaluate.attacks.difgsm import difgsm
 from robustmq_trt.evaluate.attacks.fgsm import fgsm
-from robustmq_trt.evaluate.attacks.gradient import GradientSource, TransferResult, TransferTask, signs, step_size
-from robustmq_trt.evaluate.attacks.mifgsm import mifgsm, normalised
+from robustmq_trt.evaluate.attacks.gradient import GradientSource, TransferResult, TransferTask, signs
+from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
+from robustmq_trt.evaluate.attacks.nifgsm import nifgsm
 from robustmq_trt.evaluate.attacks.pgd import pgd
+from robustmq_trt.evaluate.attacks.pgn import pgn
+from robustmq_trt.evaluate.attacks.tifgsm import tifgsm
+from robustmq_trt.evaluate.attacks.vmifgsm import vmifgsm
 from robustmq_trt.evaluate.twin.twin import Twin
 from robustmq_trt.inputs.catalog import PRESETS
 
 Attack = Callable[..., TransferResult]
-ATTACKS: dict[str, Attack] = {"fgsm": fgsm, "pgd": pgd, "mifgsm": mifgsm}
+ATTACKS: dict[str, Attack] = {
+    "fgsm": fgsm,
+    "pgd": pgd,
+    "mifgsm": mifgsm,
+    "nifgsm": nifgsm,
+    "sinifgsm": partial(nifgsm, copies=3),
+    "difgsm": difgsm,
+    "tifgsm": partial(tifgsm, kernel=3),
+    "ditifgsm": partial(tifgsm, kernel=4, diversity=True),
+    "vmifgsm": partial(vmifgsm, copies=3),
+    "bsr": partial(bsr, copies=2),
+    "pgn": partial(pgn, copies=2),
+}
 
 
 class Field:
@@ -29,7 +49,7 @@ class Field:
 
     def gradient(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         self.seen.append(images.copy())
-        waves = np.sin(images.astype(np.float64) * (1 + labels.reshape(-1, 1, 1, 1)) + np.arange(3)) + 0.01
+        waves = np.sin(np.asarray(images, dtype=np.float64) * (1 + labels.reshape(-1, 1, 1, 1)) + np.arange(3)) + 0.01
         if self.zeros:
             waves[:, ::2] = 0
         return waves.astype(np.float32)
@@ -43,7 +63,7 @@ def task(images: np.ndarray, source: GradientSource, *, seed: int = 0) -> Transf
 
 @pytest.fixture
 def images(rng: np.random.Generator) -> np.ndarray:
-    drawn = rng.integers(0, 256, size=(5, 6, 4, 3), dtype=np.uint8)
+    drawn = rng.integers(0, 256, size=(5, 10, 12, 3), dtype=np.uint8)
     drawn[0], drawn[1] = 0, 255
     return drawn
 
@@ -53,10 +73,10 @@ def attack(request: pytest.FixtureRequest) -> Attack:
     return ATTACKS[request.param]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(name=st.sampled_from(sorted(ATTACKS)), eps=st.integers(1, 255), seed=st.integers(0, 99))
 def test_no_pixel_moves_further_than_eps_grey_levels(name: str, eps: int, seed: int) -> None:
-    originals = np.random.default_rng(seed).integers(0, 256, size=(3, 4, 4, 3), dtype=np.uint8)
+    originals = np.random.default_rng(seed).integers(0, 256, size=(3, 11, 10, 3), dtype=np.uint8)
 
     adversarials = ATTACKS[name](task(originals, Field(), seed=seed), eps=eps).adversarials
 
@@ -84,9 +104,9 @@ def test_the_originals_are_left_alone(attack: Attack, images: np.ndarray) -> Non
 
 
 def test_no_images_give_no_adversarials(attack: Attack) -> None:
-    result = attack(task(np.empty((0, 4, 4, 3), np.uint8), Field()), eps=8)
+    result = attack(task(np.empty((0, 10, 10, 3), np.uint8), Field()), eps=8)
 
-    assert result.adversarials.shape == (0, 4, 4, 3)
+    assert result.adversarials.shape == (0, 10, 10, 3)
     assert result.zero_gradient_share == 0
 
 
@@ -160,7 +180,7 @@ def test_a_gradient_that_is_zero_everywhere_stays_zero() -> None:
     result = normalised(gradients)
 
     assert not result[0].any()
-    np.testing.assert_array_equal(result[1, 0, 0], [0.25, -0.5, 0.25])
+    np.testing.assert_array_equal(result[1, 0, 0], [3, -6, 3])
 
 
 def test_signs_of_zero_and_nan_are_zero() -> None:
@@ -169,7 +189,7 @@ def test_signs_of_zero_and_nan_are_zero() -> None:
 
 @pytest.mark.parametrize(("eps", "alpha"), [(1, 1), (2, 1), (4, 1), (8, 2), (16, 4)])
 def test_the_default_step_is_a_quarter_of_eps_and_at_least_one_level(eps: int, alpha: int) -> None:
-    assert step_size(None, eps) == alpha
+    assert make_ball(np.zeros((1, 2, 2, 3), np.uint8), eps=eps).size == alpha
 
 
 @pytest.mark.parametrize("eps", [0, 256, 0.5, -1, True])
@@ -187,6 +207,16 @@ def test_a_radius_that_is_no_whole_grey_level_is_refused(attack: Attack, images:
         (partial(mifgsm, eps=8, alpha=256), "`alpha`"),
         (partial(mifgsm, eps=8, decay=-1.0), "`decay`"),
         (partial(mifgsm, eps=8, decay=float("nan")), "`decay`"),
+        (partial(mifgsm, eps=8, norm="l3"), "norm"),
+        (partial(pgd, eps=0, norm="l2"), "`eps`"),
+        (partial(pgd, eps=510, norm="l2", alpha=0), "`alpha`"),
+        (partial(nifgsm, eps=8, copies=0), "`copies`"),
+        (partial(tifgsm, eps=8, kernel=0), "`kernel`"),
+        (partial(vmifgsm, eps=8, copies=0), "`copies`"),
+        (partial(vmifgsm, eps=8, reach=-1), "`reach`"),
+        (partial(pgn, eps=8, copies=0), "`copies`"),
+        (partial(bsr, eps=8, copies=0), "`copies`"),
+        (partial(bsr, eps=8, blocks=11), "blocks"),
     ],
 )
 def test_settings_out_of_range_are_refused(call: Attack, part: str, images: np.ndarray) -> None:
@@ -203,15 +233,15 @@ def test_a_task_whose_parts_do_not_fit_is_refused(images: np.ndarray) -> None:
 
 def test_every_attack_raises_the_loss_of_a_small_network(attack: Attack, rng: np.random.Generator) -> None:
     model = parser.parse_model(
-        """<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,8,8] x) => (float[N,4] y)
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,10,10] x) => (float[N,4] y)
         <float[8,3,3,3] w, float[4,8] v>
         { c = Conv(x, w) r = Relu(c) g = GlobalAveragePool(r) f = Flatten(g) y = Gemm<transB=1>(f, v) }"""
     )
     del model.graph.value_info[:]
     for name, shape in (("w", (8, 3, 3, 3)), ("v", (4, 8))):
         model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
-    twin = Twin.open(model, PRESETS["cifar10"].for_size(8, 8), threads=1)
-    originals = rng.integers(30, 220, size=(6, 8, 8, 3), dtype=np.uint8)
+    twin = Twin.open(model, PRESETS["cifar10"].for_size(10, 10), threads=1)
+    originals = rng.integers(30, 220, size=(6, 10, 10, 3), dtype=np.uint8)
     labels = twin.scores(originals).argmax(axis=1)
     given = TransferTask(images=originals, labels=labels, hashes=[str(i) for i in range(6)], source=twin)
 

@@ -37,11 +37,36 @@ NETS = {
         u = Transpose<perm=[0, 2, 1]>(k) s = MatMul(q, u) a = Softmax(s) m = MatMul(a, v) z = Add(t, m)
         l = LayerNormalization(z, w9) h = MatMul(l, w11) e = Erf(h) g = Mul(h, e) i = MatMul(g, w12) j = Add(z, i)
         c = Transpose<perm=[0, 2, 1]>(j) d = GlobalAveragePool(c) f = Flatten(d) y = Gemm<transB=1>(f, w13)""",
+    "mobile-v3": """
+        a = Conv<pads=[1, 1, 1, 1], strides=[2, 2]>(x, w1, b1) r = HardSwish(a)
+        g = ReduceMean<axes=[2, 3]>(r) h = Conv(g, w6) o = Relu(h) p = Conv(o, w6)
+        q = HardSigmoid<alpha=0.16666667, beta=0.5>(p) j = Mul(r, q) k = Softplus(j) l = Sub(k, r)
+        m = GlobalMaxPool(l) n = Elu(l) s = InstanceNormalization(n, b1, b1) t = Max(s, m) u = PRelu(t, low)
+        c = Concat<axis=1>(u, u) d = GlobalAveragePool(c) f = Flatten(d) y = Gemm<transB=1>(f, w7)""",
+    "convnext": """
+        p = Conv<strides=[4, 4]>(x, w8) a = Conv<group=12, pads=[3, 3, 3, 3]>(p, w14)
+        t = Transpose<perm=[0, 2, 3, 1]>(a) n = LayerNormalization(t, w9) h = MatMul(n, w11)
+        e = Erf(h) g = Mul(h, e) i = MatMul(g, w12) j = Mul(i, w9)
+        k = Transpose<perm=[0, 3, 1, 2]>(j) l = Add(p, k)
+        d = GlobalAveragePool(l) f = Flatten(d) y = Gemm<transB=1>(f, w13)""",
+    "shifted-windows": """
+        p = Conv<strides=[4, 4]>(x, w8) a = Transpose<perm=[0, 2, 3, 1]>(p)
+        a1 = Slice(a, one, many, one) a2 = Slice(a, nil, one, one) b = Concat<axis=1>(a1, a2)
+        r = Reshape(b, parted) s = Transpose<perm=[0, 1, 3, 2, 4, 5]>(r) t = Reshape(s, windows)
+        n = LayerNormalization(t, w9) o = MatMul(n, w10) q, k, v = Split<axis=2>(o, thirds)
+        qn = ReduceL2<axes=[2]>(q) q2 = Div(q, qn) kn = ReduceL2<axes=[2]>(k) k2 = Div(k, kn)
+        m1 = Einsum<equation="bid,bjd->bij">(q2, k2) m2 = Add(m1, w15) m3 = Softmax<axis=2>(m2)
+        m4 = MatMul(m3, v) above = Greater(m4, low) m5 = Where(above, m4, t) z = Add(t, m5)
+        c = Reshape(z, back) d0 = Transpose<perm=[0, 3, 1, 2]>(c) d = GlobalAveragePool(d0) f = Flatten(d)
+        y0 = LogSoftmax<axis=1>(f) y = Gemm<transB=1>(y0, w13)""",
 }
 WEIGHTS = """<float[12,3,3,3] w1, float[12] b1, float[24,12,3,3] w2, float[24,12,1,1] w3, float[24,1,3,3] w4,
     float[10,24] w5, float[10] b5, float[12,12,1,1] w6, float[10,24] w7, float[12,3,4,4] w8, float[12] w9,
     float[12,36] w10, float[12,24] w11, float[24,12] w12, float[10,12] w13, int64[3] tokens = {0, 12, 16},
-    int64[3] thirds = {12, 12, 12}, float low = {0}, float high = {2.0}>"""
+    int64[3] thirds = {12, 12, 12}, float low = {0}, float high = {2.0}, float[12,1,7,7] w14, float[4,4] w15,
+    int64[1] one = {1}, int64[1] nil = {0}, int64[1] many = {9223372036854775807},
+    int64[6] parted = {-1, 2, 2, 2, 2, 12},
+    int64[3] windows = {-1, 4, 12}, int64[4] back = {-1, 4, 4, 12}>"""
 
 
 def parsed(

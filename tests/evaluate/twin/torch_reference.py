@@ -129,28 +129,48 @@ def _reshape(inputs: Sequence[Any], attributes: Attributes) -> torch.Tensor:
     return x.reshape([x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)])
 
 
+def _where(inputs: Sequence[Any], _: Attributes) -> torch.Tensor:
+    return torch.where(inputs[0], inputs[1], inputs[2])
+
+
 OPERATORS: dict[str, Operator] = {
     "Add": lambda inputs, _: inputs[0] + inputs[1],
     "Clip": _clip,
     "Concat": lambda inputs, attributes: torch.cat(list(inputs), attributes["axis"]),
     "Conv": _conv,
     "Div": lambda inputs, _: inputs[0] / inputs[1],
+    "Einsum": lambda inputs, attributes: torch.einsum(attributes["equation"].decode(), *inputs),
+    "Elu": lambda inputs, attributes: F.elu(inputs[0], attributes.get("alpha", 1.0)),
     "Erf": lambda inputs, _: torch.erf(inputs[0]),
     "Flatten": lambda inputs, attributes: torch.flatten(inputs[0], attributes.get("axis", 1)),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda inputs, _: inputs[0].mean(dim=tuple(range(2, inputs[0].ndim)), keepdim=True),
+    "GlobalMaxPool": lambda inputs, _: inputs[0].amax(dim=(2, 3), keepdim=True),
+    "Greater": lambda inputs, _: inputs[0] > inputs[1],
+    "HardSigmoid": lambda inputs, _: F.hardsigmoid(inputs[0]),
     "HardSwish": lambda inputs, _: F.hardswish(inputs[0]),
+    "InstanceNormalization": lambda inputs, attributes: F.instance_norm(
+        inputs[0], weight=inputs[1], bias=inputs[2], eps=attributes.get("epsilon", 1e-5)
+    ),
     "LayerNormalization": _layer_normalization,
+    "LogSoftmax": lambda inputs, attributes: torch.log_softmax(inputs[0], attributes.get("axis", -1)),
     "MatMul": lambda inputs, _: inputs[0] @ inputs[1],
     "MaxPool": _max_pool,
+    "Max": lambda inputs, _: torch.maximum(*inputs),
     "Mul": lambda inputs, _: inputs[0] * inputs[1],
     "Pad": _pad,
+    "PRelu": lambda inputs, _: torch.where(inputs[0] > 0, inputs[0], inputs[0] * inputs[1]),
+    "ReduceL2": lambda inputs, attributes: torch.linalg.vector_norm(inputs[0], dim=attributes["axes"], keepdim=True),
+    "ReduceMean": lambda inputs, attributes: inputs[0].mean(dim=attributes["axes"], keepdim=True),
     "Relu": lambda inputs, _: torch.relu(inputs[0]),
     "Reshape": _reshape,
     "Sigmoid": lambda inputs, _: torch.sigmoid(inputs[0]),
     "Slice": _slice,
     "Softmax": lambda inputs, attributes: torch.softmax(inputs[0], attributes.get("axis", -1)),
+    "Softplus": lambda inputs, _: F.softplus(inputs[0]),
     "Split": lambda inputs, attributes: torch.split(inputs[0], inputs[1].tolist(), attributes.get("axis", 0)),
+    "Sub": lambda inputs, _: inputs[0] - inputs[1],
     "Tanh": lambda inputs, _: torch.tanh(inputs[0]),
     "Transpose": lambda inputs, attributes: inputs[0].permute(attributes["perm"]),
+    "Where": _where,
 }

@@ -1,0 +1,87 @@
+"""The attacks that ask the engine itself, by name; the transfer attacks join them in `catalog.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .hopskipjump import HopSkipJumpLinf
+from .linear import LinearLinf
+from .nes import NesLinf
+from .protocol import QueryAttack
+from .rays import RaySLinf
+from .signhunter import SignHunterLinf
+from .square import SquareLinf
+from .square_l2 import SquareL2
+
+Settings = Mapping[str, int]
+Needs = Literal["scores", "labels"]
+
+# Transfer attacks whose images a query attack can start from; the first word is the default of a setting.
+STARTS = ("none", "mifgsm", "difgsm", "bsr")
+_STARTED = {"start": STARTS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryEntry:
+    """An attack that asks the engine itself.
+
+    Attributes:
+        about: One line for `list`.
+        defaults: Its settings with the values they have when a spec does not name them.
+        make: Gives the attack for complete settings.
+        words: Settings that take one of some words, the first of which is the default.
+        needs: ``"scores"`` for an attack that is blind where the attacker sees the label alone.
+        norm: In what eps is measured, in grey levels: ``"linf"`` or ``"l2"``.
+    """
+
+    about: str
+    defaults: Settings
+    make: Callable[[Settings], QueryAttack]
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _STARTED)
+    needs: Needs = "scores"
+    norm: str = "linf"
+
+
+QUERY_ATTACKS: Mapping[str, QueryEntry] = {
+    "square": QueryEntry(
+        about="random search with squares, scores only (Andriushchenko et al. 2020)",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: SquareLinf(eps=s["eps"], budget=s["queries"]),
+    ),
+    "square_l2": QueryEntry(
+        about="Square in L2; eps in grey levels: 0.5 and 5 in [0, 1] are 127 and 1275",
+        defaults={"eps": 127, "queries": 1000},
+        make=lambda s: SquareL2(eps=s["eps"], budget=s["queries"]),
+        words={},
+        norm="l2",
+    ),
+    "linear": QueryEntry(
+        about="averages the rounding away: a linear fit of the margin to all answers",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: LinearLinf(eps=s["eps"], budget=s["queries"]),
+    ),
+    "signhunter": QueryEntry(
+        about="turns signs block by block, coarse to fine (Al-Dujaili & O'Reilly 2020)",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: SignHunterLinf(eps=s["eps"], budget=s["queries"]),
+    ),
+    "rays": QueryEntry(
+        about="search over directions of signs, label only (Chen & Gu 2020)",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: RaySLinf(eps=s["eps"], budget=s["queries"]),
+        needs="labels",
+    ),
+    "hopskipjump": QueryEntry(
+        about="walks along the boundary, label only, an anchor (Chen et al. 2020)",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: HopSkipJumpLinf(eps=s["eps"], budget=s["queries"]),
+        needs="labels",
+    ),
+    "nes": QueryEntry(
+        about="gradient from pairs of random probes, an anchor (Ilyas et al. 2018)",
+        defaults={"eps": 8, "queries": 1000},
+        make=lambda s: NesLinf(eps=s["eps"], budget=s["queries"]),
+    ),
+}

@@ -1,0 +1,162 @@
+"""What an engine answers to delivered examples: as they are, re-encoded as JPEG, and behind other preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.record import Record
+from ..core.statistics import Interval, wilson
+from ..inputs.catalog import PRESETS
+from ..inputs.decode import decode
+from ..inputs.pipeline import Pipeline
+from .corruptions.jpeg import encode as encode_jpeg
+from .target import Target, answer
+
+Images = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+QUALITIES = (95, 90, 75)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """How delivered images reach the engine.
+
+    Attributes:
+        name: What records call it: ``lossless``, ``jpeg:90`` or ``preset:opencv-nearest``.
+        quality: libjpeg's quality of the re-encoding; None for PNG, which loses nothing.
+        preset: Preprocessing applied to the decoded image at its delivered size; empty for none.
+    """
+
+    name: str
+    quality: int | None = None
+    preset: str = ""
+
+
+LOSSLESS = Route(name="lossless")
+
+
+def all_routes(presets: Sequence[str] = (), qualities: Sequence[int] = QUALITIES) -> list[Route]:
+    """Give the lossless route, one per JPEG quality and one per preset.
+
+    Raises:
+        InputError: If there is no such preset.
+    """
+    for name in presets:
+        if name not in PRESETS:
+            raise InputError(f"Unknown preset '{name}'. Known: {', '.join(PRESETS)}.")
+    return [
+        LOSSLESS,
+        *(Route(name=f"jpeg:{quality}", quality=quality) for quality in qualities),
+        *(Route(name=f"preset:{name}", preset=name) for name in presets),
+    ]
+
+
+def through(images: Images, route: Route, pipeline: Pipeline) -> Images:
+    """Encode images, decode them as the deployment does, and preprocess them as the route says.
+
+    Args:
+        images: (N, H, W, 3) uint8 at the engine's size.
+        route: What happens on the way.
+        pipeline: The deployment's: its decoder reads the files, and its size is what a preset resizes to.
+
+    Returns:
+        (N, H, W, 3) uint8, what the engine is shown.
+    """
+    served = pipeline.with_geometry_of(PRESETS[route.preset]) if route.preset else None
+    shown = []
+    for image in images:
+        content = _encoded(image, route.quality)
+        shown.append(served.load(content) if served is not None else decode(content, decoder=pipeline.decoder))
+    return np.stack(shown) if shown else images
+
+
+def _encoded(image: Images, quality: int | None) -> bytes:
+    if quality is not None:
+        return encode_jpeg(image, quality).tobytes()
+    _, file = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return bytes(file.tobytes())
+
+
+def verdict(
+    target: Target,
+    originals: Images,
+    adversarials: Images,
+    labels: NDArray[np.integer[Any]],
+    *,
+    condition: str,
+    routes: Sequence[Route],
+    seed: int = 0,
+    identity: Mapping[str, Any] | None = None,
+) -> list[Record]:
+    """Ask an engine at its deployment batch about delivered examples on every route, the clean ones beside them.
+
+    Per route: ``clean_accuracy``, the control: clean images, same route; ``robust_accuracy``, right on the clean and
+    on the adversarial image; ``attack_success``, wrong among those whose control is right; ``survival``, still wrong
+    among those that fooled the engine losslessly and whose control is right on both routes.
+
+    Args:
+        target: The engine with its pipeline.
+        originals: (N, H, W, 3) uint8 at model size, N >= 1.
+        adversarials: The same images after the attack, as delivered.
+        labels: (N,) true classes.
+        condition: What the records call the attack.
+        routes: How the images reach the engine.
+        seed: Seed of the run, for the records.
+        identity: What else the records depend on; the largest distances, in integers, are added.
+
+    Raises:
+        InputError: If the two sets of images differ in shape, or there is none.
+    """
+    if originals.shape != adversarials.shape or not len(originals):
+        raise InputError(f"Expected two equal, non-empty sets of images, got {originals.shape}, {adversarials.shape}.")
+    moved = np.abs(adversarials.astype(np.int64) - originals.astype(np.int64))
+    distances = {
+        "linf_levels": int(moved.max()),
+        "l2_levels": float(np.sqrt((moved**2).sum(axis=(1, 2, 3)).max())),
+        "l1_levels": int(moved.sum(axis=(1, 2, 3)).max()),
+    }
+    lossless = _right(target, originals, adversarials, labels, LOSSLESS)
+    found = []
+    for route in routes:
+        clean, attacked = _right(target, originals, adversarials, labels, route)
+        counts = {
+            "clean_accuracy": wilson(int(clean.sum()), len(clean)),
+            "robust_accuracy": wilson(int((clean & attacked).sum()), len(clean)),
+            "attack_success": wilson(int((clean & ~attacked).sum()), int(clean.sum())),
+            "survival": _survival(lossless, (clean, attacked)),
+        }
+        found += [
+            Record(
+                engine=target.name,
+                condition=f"{condition} via {route.name}",
+                metric=metric,
+                value=share.value,
+                low=share.low,
+                high=share.high,
+                n=share.n,
+                seed=seed,
+                identity={**(identity or {}), **distances},
+            )
+            for metric, share in counts.items()
+        ]
+    return found
+
+
+def _survival(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> Interval:
+    fooled = lossless[0] & ~lossless[1] & routed[0]
+    return wilson(int((fooled & ~routed[1]).sum()), int(fooled.sum()))
+
+
+def _right(
+    target: Target, originals: Images, adversarials: Images, labels: NDArray[np.integer[Any]], route: Route
+) -> tuple[Bools, Bools]:
+    """Tell which clean and which adversarial images are answered rightly on a route."""
+    clean, attacked = (answer(target, through(images, route, target.pipeline)) for images in (originals, adversarials))
+    return clean.finite & (clean.prediction == labels), attacked.finite & (attacked.prediction == labels)

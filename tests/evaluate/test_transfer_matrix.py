@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate.attacks.catalog import parse_attack
+from robustmq_trt.evaluate.attacks.gradient import TransferTask
+from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
+from robustmq_trt.evaluate.model_target import model_target
+from robustmq_trt.evaluate.target import Target, answer
+from robustmq_trt.evaluate.transfer_matrix import Pictures, Source, transfer_matrix
+from robustmq_trt.evaluate.twin.agreement import GATE, agree
+from robustmq_trt.evaluate.twin.twin import Twin
+from robustmq_trt.evaluate.verdict import all_routes
+from robustmq_trt.inputs.pipeline import Pipeline
+
+ATTACK = parse_attack("mifgsm:eps=8,steps=3")
+
+
+def other_net(net: onnx.ModelProto) -> onnx.ModelProto:
+    """The same net with some weights shaken."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(net)
+    for tensor in copy.graph.initializer:
+        if tensor.name == "wc":
+            values = numpy_helper.to_array(tensor)
+            shaken = values + 0.3 * np.random.default_rng(8).normal(size=values.shape) * values.std()
+            tensor.CopyFrom(numpy_helper.from_array(shaken.astype(np.float32), tensor.name))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def engines(tiny_net: onnx.ModelProto, tiny_pipeline: Pipeline) -> Iterator[list[Target]]:
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(model_target(net, tiny_pipeline, threads=1)) for net in (tiny_net, other_net(tiny_net))
+        ]
+        yield [replace(target, name=name) for target, name in zip(opened, "AB", strict=True)]
+
+
+@pytest.fixture(scope="module")
+def twins(tiny_net: onnx.ModelProto, tiny_pipeline: Pipeline) -> list[Twin]:
+    return [Twin.open(net, tiny_pipeline, threads=1) for net in (tiny_net, other_net(tiny_net))]
+
+
+@pytest.fixture(scope="module")
+def pictures(engines: list[Target], colours: np.ndarray) -> Pictures:
+    labels = answer(engines[0], colours[:80]).prediction.tolist()
+    return Pictures.of(colours[:80], labels, [f"{i:03x}" for i in range(80)])
+
+
+def test_each_cell_counts_the_images_that_source_and_engine_both_get_right(
+    engines: list[Target], twins: list[Twin], pictures: Pictures
+) -> None:
+    sources = [Source(name=f"twin {n}", kind="surrogate", sha256=n, twin=t) for n, t in zip("AB", twins, strict=True)]
+
+    found = transfer_matrix(sources, engines, pictures, ATTACK)
+
+    cells = {(record.condition, record.engine): record for record in found}
+    assert len(cells) == len(found) == 4
+    for source, twin in zip(sources, twins, strict=True):
+        task = TransferTask(images=pictures.images, labels=pictures.labels, hashes=pictures.hashes, source=twin)
+        adversarials = mifgsm(task, eps=8, steps=3).adversarials
+        knows = twin.scores(pictures.images).argmax(axis=1) == pictures.labels
+        for engine in engines:
+            both = knows & (answer(engine, pictures.images).prediction == pictures.labels)
+            wrong = answer(engine, adversarials).prediction != pictures.labels
+            cell = cells[f"{ATTACK.label} from {source.name}", engine.name]
+            assert (cell.metric, cell.n, cell.value) == ("transfer", both.sum(), wrong[both].mean())
+            assert 0 <= cell.low < cell.value < cell.high <= 1
+            assert cell.identity["source_sha256"] == source.sha256
+
+
+def test_a_twin_of_a_targets_file_carries_its_agreement(
+    engines: list[Target], twins: list[Twin], pictures: Pictures
+) -> None:
+    source = Source(name="A", kind="twin", sha256="a", twin=twins[0], engine="A")
+
+    first = transfer_matrix([source], engines, pictures, ATTACK)[0]
+
+    assert (first.metric, first.value, first.n, first.flags) == ("twin_agreement", 1.0, 80, ())
+    assert 0 <= first.identity["largest_logit_difference"] < 1e-4
+
+
+def test_a_twin_that_answers_unlike_its_engine_is_a_row_with_the_reason(
+    engines: list[Target], twins: list[Twin], pictures: Pictures
+) -> None:
+    impostor = Source(name="A", kind="twin", sha256="a", twin=twins[1], engine="A")
+
+    found = transfer_matrix([impostor], engines, pictures, ATTACK)
+
+    agreement, *cells = found
+    assert agreement.value < GATE
+    assert agreement.flags == ("below-gate",)
+    assert [(cell.engine, cell.n) for cell in cells] == [("A", 0), ("B", 0)]
+    assert all("those of another model" in cell.flags[0] for cell in cells)
+
+
+def test_a_source_without_gradients_is_a_row_with_the_reason(engines: list[Target], pictures: Pictures) -> None:
+    found = transfer_matrix([Source(name="S", kind="twin", sha256="s", missing="a server")], engines, pictures, ATTACK)
+
+    assert [(record.engine, record.n, record.flags) for record in found] == [
+        ("A", 0, ("a server",)),
+        ("B", 0, ("a server",)),
+    ]
+
+
+def test_routes_add_the_survival_of_each_cell(engines: list[Target], twins: list[Twin], pictures: Pictures) -> None:
+    source = Source(name="S", kind="surrogate", sha256="s", twin=twins[0])
+
+    found = transfer_matrix([source], engines[:1], pictures, ATTACK, routes=all_routes(qualities=(90,)))
+
+    assert {record.condition.partition(" via ")[2] for record in found} == {"", "lossless", "jpeg:90"}
+    assert sum(record.metric == "survival" for record in found) == 2
+
+
+def test_what_is_no_transfer_attack_is_refused(engines: list[Target], pictures: Pictures) -> None:
+    with pytest.raises(InputError, match="transfer attack"):
+        transfer_matrix([], engines, pictures, parse_attack("square"))
+    with pytest.raises(InputError, match="No image"):
+        Pictures.of(np.zeros((0, 8, 8, 3), np.uint8), [], [])
+
+
+def test_the_largest_logit_difference_is_not_stated_where_the_engine_gives_no_logits() -> None:
+    scores = np.eye(3, dtype=np.float32)
+
+    assert np.isnan(agree(scores, scores, logits=False).largest_difference)
+    assert agree(scores, scores + 0.5, logits=True).largest_difference == 0.5

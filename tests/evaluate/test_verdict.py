@@ -1,0 +1,79 @@
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate.model_target import model_target
+from robustmq_trt.evaluate.target import answer
+from robustmq_trt.evaluate.verdict import LOSSLESS, Route, all_routes, through, verdict
+from robustmq_trt.inputs.pipeline import Pipeline
+
+
+def noisy(colours: np.ndarray, eps: int) -> np.ndarray:
+    noise = np.random.default_rng(5).integers(-eps, eps + 1, colours.shape)
+    return np.clip(colours.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def test_the_lossless_route_changes_nothing(colours: np.ndarray, tiny_pipeline: Pipeline) -> None:
+    np.testing.assert_array_equal(through(colours[:5], LOSSLESS, tiny_pipeline), colours[:5])
+
+
+def test_the_jpeg_route_shows_what_a_decoder_gives(colours: np.ndarray, tiny_pipeline: Pipeline) -> None:
+    shown = through(colours[:3], Route(name="jpeg:75", quality=75), tiny_pipeline)
+
+    for image, given in zip(colours, shown, strict=False):
+        _, file = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])
+        np.testing.assert_array_equal(given, cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def test_the_preset_route_resizes_as_the_preset_does(colours: np.ndarray, tiny_pipeline: Pipeline) -> None:
+    shown = through(colours[:3], Route(name="preset:opencv-nearest", preset="opencv-nearest"), tiny_pipeline)
+
+    assert shown.shape == colours[:3].shape
+    assert (shown != colours[:3]).any()
+
+
+def test_rates_equal_those_counted_by_hand(
+    tiny_net: onnx.ModelProto, tiny_pipeline: Pipeline, colours: np.ndarray
+) -> None:
+    colours = colours[:80]
+    adversarials = noisy(colours, 120)
+    with model_target(tiny_net, tiny_pipeline, threads=1) as target:
+        labels = answer(target, colours).prediction
+        labels[:20] += 1
+        found = verdict(
+            target, colours, adversarials, labels, condition="noise", routes=all_routes(["opencv-nearest"], (90,))
+        )
+        answers = {
+            route: [
+                answer(target, through(images, route, target.pipeline)).prediction == labels
+                for images in (colours, adversarials)
+            ]
+            for route in all_routes(["opencv-nearest"], (90,))
+        }
+
+    values = {(record.condition, record.metric): record for record in found}
+    lossless = answers[LOSSLESS]
+    for route, (clean, attacked) in answers.items():
+        name = f"noise via {route.name}"
+        assert values[name, "clean_accuracy"].value == clean.mean()
+        assert values[name, "robust_accuracy"].value == (clean & attacked).mean()
+        assert values[name, "attack_success"].value == (~attacked)[clean].mean()
+        fooled = lossless[0] & ~lossless[1] & clean
+        assert values[name, "survival"].value == (~attacked)[fooled].mean()
+        assert values[name, "survival"].n == fooled.sum() > 5
+    assert values["noise via lossless", "survival"].value == 1
+    identity = found[0].identity
+    moved = np.abs(adversarials.astype(int) - colours)
+    assert identity["linf_levels"] == moved.max()
+    assert identity["l2_levels"] == pytest.approx(np.sqrt((moved**2).sum(axis=(1, 2, 3))).max())
+    assert identity["l1_levels"] == moved.sum(axis=(1, 2, 3)).max()
+
+
+def test_what_does_not_fit_is_refused(colours: np.ndarray) -> None:
+    with pytest.raises(InputError, match="preset"):
+        all_routes(["nearest-ish"])
+    for pair in ((colours[:2], colours[:3]), (colours[:0], colours[:0])):
+        with pytest.raises(InputError, match="images"):
+            verdict(None, *pair, np.zeros(2, int), condition="a", routes=[LOSSLESS])  # type: ignore[arg-type]
