@@ -1,23 +1,34 @@
-"""The embedded classifier and its images, so that everything runs offline; ``tools/embedded`` makes them."""
+"""The embedded classifiers and their images, so that everything runs offline; ``tools/embedded`` makes them."""
 
 from pathlib import Path
 from typing import Literal
 
+ModelName = Literal["cnn", "vit"]
+
+MODELS: dict[ModelName, str] = {
+    "cnn": "residual network of 8 convolutions",
+    "vit": "vision transformer of 2 blocks on 64 tokens",
+}
+"""The embedded classifiers' names with what they are."""
 _HERE = Path(__file__).resolve().parent
+_FILES: dict[ModelName, str] = {"cnn": "model.onnx", "vit": "vit.onnx"}
 
 
-def model_path() -> Path:
-    """Return the embedded float classifier.
+def model_path(name: ModelName = "cnn") -> Path:
+    """Return an embedded float classifier.
+
+    Args:
+        name: One of ``MODELS``.
 
     Returns:
         An ONNX file: ``input`` (N, 3, 64, 64) float32, normalised with the ImageNet mean and deviation, to
         ``logits`` (N, 10) float32 in the order of ``class_names()``. The batch is free.
 
     Example:
-        >>> model_path().name
-        'model.onnx'
+        >>> model_path("vit").name
+        'vit.onnx'
     """
-    return _HERE / "model.onnx"
+    return _HERE / _FILES[name]
 
 
 def images_dir(split: Literal["calib", "eval"]) -> Path:

@@ -3,6 +3,7 @@ import importlib.util
 import io
 import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from robustmq_trt.assets import class_names, images_dir, model_path
+from robustmq_trt.assets import MODELS, ModelName, class_names, images_dir, model_path
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "embedded"
 Pixels = npt.NDArray[np.uint8]
@@ -68,8 +69,20 @@ def test_images_take_at_most_three_megabytes(files: dict[str, bytes]) -> None:
     assert sum(map(len, files.values())) <= 3_000_000
 
 
-def test_model_file_takes_at_most_600_kilobytes() -> None:
-    assert model_path().stat().st_size <= 600_000
+def test_every_embedded_file_goes_into_the_wheel() -> None:
+    root = model_path().parent
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    settings = tomllib.loads(project.read_text())["tool"]["setuptools"]
+
+    packed = {path for pattern in settings["package-data"]["robustmq_trt.assets"] for path in root.glob(pattern)}
+
+    kept = {path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert kept - packed == {root / "__init__.py"}
+
+
+@pytest.mark.parametrize(("name", "most"), [("cnn", 600_000), ("vit", 1_300_000)])
+def test_model_files_stay_small(name: ModelName, most: int) -> None:
+    assert model_path(name).stat().st_size <= most
 
 
 def test_folders_of_both_splits_are_the_classes_in_label_order() -> None:
@@ -148,12 +161,13 @@ def test_rendering_again_gives_the_embedded_pixels(
         assert np.abs(shipped.astype(float) - rendered).mean() < 8  # JPEG loss of noisy pixels at quality 80
 
 
-def test_model_is_right_on_90_to_99_percent_of_the_evaluation_images(
-    manifest: dict[str, Any], files: dict[str, bytes]
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_right_on_90_to_99_percent_of_the_evaluation_images(
+    manifest: dict[str, Any], files: dict[str, bytes], name: ModelName
 ) -> None:
     rows = [row for row in manifest["files"] if row["split"] == "eval"]
     labels = [class_names().index(row["class"]) for row in rows]
-    session = onnxruntime.InferenceSession(model_path(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model_path(name), providers=["CPUExecutionProvider"])
 
     logits = session.run(["logits"], {"input": np.stack([network_input(files[row["path"]]) for row in rows])})[0]
 
@@ -161,34 +175,51 @@ def test_model_is_right_on_90_to_99_percent_of_the_evaluation_images(
     assert 0.90 <= float(np.mean(logits.argmax(axis=1) == labels)) <= 0.99
 
 
-def test_manifest_and_model_agree_on_the_training_images(manifest: dict[str, Any]) -> None:
-    facts = {entry.key: entry.value for entry in onnx.load(model_path()).metadata_props}
+@pytest.mark.parametrize("name", MODELS)
+def test_manifest_and_models_agree_on_the_training_images(manifest: dict[str, Any], name: ModelName) -> None:
+    facts = {entry.key: entry.value for entry in onnx.load(model_path(name)).metadata_props}
 
     assert manifest["train"]["sha256"] == facts["train.sha256"]
     assert manifest["train"]["count"] == 10 * int(facts["train.per_class"])
 
 
-def test_model_passes_the_checker_and_holds_its_weights_itself() -> None:
-    model = onnx.load(model_path(), load_external_data=False)
+@pytest.mark.parametrize("name", MODELS)
+def test_manifest_names_the_models_by_their_sha256(manifest: dict[str, Any], name: ModelName) -> None:
+    path = model_path(name)
+
+    assert manifest["models"][path.name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("script", ["train_vit.py", "vit.py"])
+def test_the_transformer_was_made_by_the_scripts_beside_it(manifest: dict[str, Any], script: str) -> None:
+    facts = {entry.key: entry.value for entry in onnx.load(model_path("vit")).metadata_props}
+    digest = hashlib.sha256((TOOLS / script).read_bytes()).hexdigest()
+
+    assert manifest["models"]["vit.onnx"][f"train.script.{script}"] == facts[f"train.script.{script}"] == digest
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_pass_the_checker_and_hold_their_weights_themselves(name: ModelName) -> None:
+    model = onnx.load(model_path(name), load_external_data=False)
 
     onnx.checker.check_model(model, full_check=True)
 
     assert model.ir_version <= 10
     assert model.opset_import[0].version >= 17
     assert all(weight.data_location == onnx.TensorProto.DEFAULT for weight in model.graph.initializer)
-    assert not {node.op_type for node in model.graph.node} - {
-        "Add",
-        "Conv",
-        "Flatten",
-        "Gemm",
-        "GlobalAveragePool",
-        "Relu",
-    }
 
 
+def test_the_networks_have_the_operators_they_are_embedded_for() -> None:
+    kinds = {name: {node.op_type for node in onnx.load(model_path(name)).graph.node} for name in MODELS}
+
+    assert kinds["cnn"] == {"Add", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "Relu"}
+    assert kinds["vit"] >= {"Erf", "LayerNormalization", "MatMul", "Softmax", "Split", "Transpose"}
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_model_takes_any_batch(batch: int) -> None:
-    session = onnxruntime.InferenceSession(model_path(), providers=["CPUExecutionProvider"])
+def test_models_take_any_batch(batch: int, name: ModelName) -> None:
+    session = onnxruntime.InferenceSession(model_path(name), providers=["CPUExecutionProvider"])
 
     logits = session.run(["logits"], {"input": np.zeros((batch, 3, 64, 64), np.float32)})[0]
 

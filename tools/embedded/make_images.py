@@ -1,4 +1,4 @@
-"""Writes the embedded JPEG files, the class list and ``assets/manifest.json``; run it after ``train.py``."""
+"""Writes the embedded JPEG files, the class list and ``assets/manifest.json``; run it after ``train_vit.py``."""
 
 import argparse
 import hashlib
@@ -11,6 +11,7 @@ from photo import photo
 from scene import CLASSES, SPLITS, Split
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+MODELS = ("model.onnx", "vit.onnx")
 PER_CLASS: dict[Split, int] = {"calib": 10, "eval": 20}
 
 Row = dict[str, str | int]
@@ -40,6 +41,12 @@ def training_facts(model: Path) -> Row:
     return span | {"sha256": facts["train.sha256"]}
 
 
+def model_facts(model: Path) -> Row:
+    """Return a model file's digest and what its metadata says of its making."""
+    facts: Row = {entry.key: entry.value for entry in onnx.load(model).metadata_props}
+    return {"sha256": hashlib.sha256(model.read_bytes()).hexdigest()} | facts
+
+
 def main() -> None:
     """Write images, class list and manifest below the output folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -51,6 +58,7 @@ def main() -> None:
         "splits": {split: number for number, split in enumerate(SPLITS)},
         "classes": CLASSES,
         "train": training_facts(root / "model.onnx"),
+        "models": {name: model_facts(root / name) for name in MODELS},
         "files": write_images(root),
     }
     (root / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
