@@ -1,10 +1,9 @@
-"""The sequence of a build: read, prepare, calibrate, quantize, audit; its files appear together or not at all."""
+"""The sequence of a build: read, change, calibrate, quantize, audit; its files appear together or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from .. import assets
-from ..calib.calibrate import calibrate
 from ..calib.catalog import find_method
+from ..calib.equalise import equalise
+from ..calib.smoothquant import smooth
 from ..core.artifact import Card, write_card
-from ..core.errors import InputError, ThresholdError, UnsupportedError, unknown
-from ..core.files import sha256_file, staging, write_json
-from ..core.provenance import available_cores, package_versions
-from ..core.ranges import RangeTable
+from ..core.errors import InputError, ThresholdError, UnsupportedError
+from ..core.files import sha256_file, staging
+from ..core.provenance import package_versions
+from ..core.remedies import Remedies
 from ..engines.audit import Audit
 from ..engines.catalog import open_engine
 from ..engines.protocol import Engine
 from ..export.equality import prove_equal
 from ..export.lint import lint
-from ..export.lower import lower
-from ..export.onnx_file import read_model, write_model
-from ..export.prepare import prepare
-from ..export.profiles import find_profile
-from ..export.qdq import quantize
-from ..export.signature import Signature, classifier_signature
-from ..inputs.catalog import find_preset
-from ..inputs.dataset import Dataset
-from ..inputs.loader import stream_images
+from ..export.onnx_file import write_model
+from ..export.profiles import NATIVE, TENSORRT, find_profile
+from ..export.signature import Signature
 from ..inputs.pipeline import Pipeline
-from ..inputs.sources import open_dataset
-from .narrow import ROUNDINGS, narrowed
+from .blocks import gridless_maker
+from .calibration import Calibration, CalibrationImages, find_ranges, open_images, save_calibration
+from .grids import Made, Make, activation_widths, grid_maker
 from .progress import Progress
-from .request import W8A8, BuildRequest, Built
+from .request import BuildRequest, Built
+from .search import Kept, SearchContext, find_layers
+from .source import Source, read_source
 
 TARGETS = ("onnxruntime",)
-NATIVE_PROFILE = "cpu-u8"  # what ONNX Runtime runs as it is; other profiles are lowered for it
 _PROOF_IMAGES = 4
-_BATCH = 8
 
 
 def build(request: BuildRequest, progress: Progress) -> Built:
@@ -53,58 +47,38 @@ def build(request: BuildRequest, progress: Progress) -> Built:
         InputError: If the model, the images or a setting cannot be used.
         UnsupportedError: If this version cannot build what is asked for.
         RefusedError: If the model's external data reaches outside its folder.
-        ThresholdError: If the integer coverage is below ``request.require_integer``.
+        ThresholdError: If the integer coverage is below ``request.require_integer``, or no choice of float layers
+            holds the accuracy that ``request.search`` asks for.
     """
     _check(request)
-    progress.stage(f"Reading {request.model or 'the embedded model'}")
-    source, notes = _source_model(request)
-    prepared = prepare(source)
-    signature = classifier_signature(prepared.model)
-    pipeline = _fitted(find_preset(request.preset), signature.height, signature.width, signature.layout)
-    stem = _stem(request.model)
+    source = read_source(request, progress)
+    images = open_images(request, source.pipeline)
     with staging(request.output) as folder:
-        reference = folder / f"{stem}.fp32.onnx"
-        write_model(prepared.model, reference)
-        images = _images(request, pipeline)
-        table = _ranges(request, prepared.model, sha256_file(reference), images, progress)
-        progress.stage(f"Quantizing to {request.recipe.precision}, profile {request.profile}")
-        path = folder / f"{stem}.{request.recipe.precision}.onnx"
-        canonical = path.with_suffix(f".{request.profile}.onnx") if request.profile != NATIVE_PROFILE else None
-        quantized, table = _quantized(request, prepared.model, table, images, progress)
-        calibration = _save_calibration(table, images, path)
-        if canonical is not None:
-            write_model(quantized, canonical)
-            lowered = lower(quantized)
-            prove_equal(quantized, lowered.model, _proof_images(signature))
-            quantized, notes = lowered.model, (*notes, *lowered.notes, *_lint_note(quantized, canonical.name))
-        write_model(quantized, path)
+        reference = folder / f"{source.stem}.fp32.onnx"
+        write_model(source.model, reference)
+        model, notes = _changed(request.recipe.remedies, source.model, images, progress)
+        make, calibration = _maker(request, model, images, progress)
+        kept = _kept(request, source, make, images, progress)
+        progress.stage(f"Quantizing to {request.recipe.precision}{_layout(request)}")
+        made = make(kept.nodes)
+        path = folder / f"{source.stem}.{request.recipe.precision}.onnx"
+        canonical = _write(request, made, path, source.signature)
         with _opened(path, request.threads) as engine:
             audit = engine.audit()
         _require(audit, request.require_integer)
-        parents = {"model": sha256_file(reference), "calibration": table.data_sha256}
-        _write_card(reference, "float", "fp32", {}, {"source": request.model or "embedded"}, pipeline, {})
-        recipe = {
-            "calibration": calibration,
-            "target": request.target,
-            "profile": request.profile,
-            "grid": request.recipe.describe(),
-            "rounding": request.rounding,
-            "seed": request.seed,
-            "source": request.model or "embedded",
-        }
-        summary = {key: value for key, value in audit.to_json().items() if key not in ("layers", "float_operators")}
-        precision = str(request.recipe.precision)
-        card = _write_card(path, "qdq", precision, parents, recipe, pipeline, summary)
-        if canonical is not None:
-            _write_card(canonical, "qdq", precision, parents, recipe, pipeline, {})
+        settings = _settings(request, kept)
+        if calibration is not None and made.table is not None:
+            settings["calibration"] = save_calibration(made.table, calibration, path)
+        card = _write_cards(request, source, settings, audit, (reference, path, canonical))
     progress.close()
+    noted = (*source.notes, *notes, *(calibration.notes if calibration else ()), *kept.notes, *made.notes)
     return Built(
         path=request.output / path.name,
         canonical=None if canonical is None else request.output / canonical.name,
         reference=request.output / reference.name,
         card=card,
         audit=audit,
-        notes=(*notes, *prepared.notes, *audit.notes),
+        notes=(*noted, *_lint_note(made, canonical), *audit.notes),
     )
 
 
@@ -115,51 +89,122 @@ def _check(request: BuildRequest) -> None:
             f"Target {request.target!r} cannot be built for in this version. Available: {', '.join(TARGETS)}."
         )
     find_profile(request.profile)
-    if request.rounding not in ROUNDINGS:
-        raise unknown("rounding", request.rounding, ROUNDINGS)
-    if request.model is not None and request.calib is None and request.ranges is None:
-        raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
-
-
-def _source_model(request: BuildRequest) -> tuple[ModelProto, tuple[str, ...]]:
-    if request.model is None:
-        return read_model(assets.model_path()), ()
-    if _is_torch(request.model):
-        from ..export.torch_model import export_torch
-
-        exported = export_torch(request.model, size=request.size, weights=request.state_dict)
-        parity = exported.parity
-        note = (
-            f"exported from {request.model}: max |logit difference| {parity.max_abs_difference:.2g} of "
-            f"{parity.scale:.3g}, same top class on {parity.top1_agreement:.0%} of {parity.images} random images"
+    recipe, own = request.recipe, request.model is not None
+    if not recipe.on_grids and (request.ranges is not None or request.profile != NATIVE):
+        raise InputError(
+            f"Precision '{recipe.precision}' has no activation grid, so neither --ranges nor --profile {TENSORRT} says "
+            "anything about it. Leave them out."
         )
-        return exported.model, (note,)
-    return read_model(Path(request.model)), ()
+    if own and request.calib is None and request.ranges is None and recipe.on_grids:
+        raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
+    if request.ranges is not None and request.calib is None and recipe.remedies.needs_images:
+        raise InputError("--ranges FILE gives ranges, but a remedy asked for looks at images: pass --calib DIR too.")
+    if own and request.search is not None and request.search.data is None:
+        raise InputError("--keep-float auto needs labelled images of your model's classes: pass --data DIR.")
 
 
-def _quantized(
-    request: BuildRequest, model: ModelProto, table: RangeTable, images: _Images | None, progress: Progress
-) -> tuple[ModelProto, RangeTable]:
-    eight = quantize(model, table, profile=request.profile, keep_float=request.recipe.float_layers)
-    if request.recipe.precision == W8A8.precision and all(rule.keep_float for rule in request.recipe.layers.values()):
-        return eight, table
-    return narrowed(
-        eight,
-        model,
-        table,
-        recipe=request.recipe,
-        rounding=request.rounding,
-        batches=None if images is None else images.batches,
-        threads=request.threads,
-        progress=progress,
+def _changed(
+    remedies: Remedies, model: ModelProto, images: CalibrationImages | None, progress: Progress
+) -> tuple[ModelProto, tuple[str, ...]]:
+    """Give the float model with other weights and the same function, and what was done to it."""
+    notes: list[str] = []
+    if remedies.equalise:
+        progress.stage("Equalising channels across layers")
+        equalised = equalise(model)
+        behind = f"; {len(equalised.skipped)} lie behind a Clip, whose bounds do not scale" if equalised.skipped else ""
+        if not equalised.pairs:
+            raise UnsupportedError(f"No two convolutions can be equalised{behind}. Leave --equalise out.")
+        model, notes = equalised.model, [*notes, f"equalised {equalised.pairs} pairs of convolutions{behind}"]
+    if remedies.smooth is not None:
+        assert images is not None
+        progress.stage(f"Smoothing activations (alpha {remedies.smooth:g})")
+        smoothed = smooth(model, images.batches, alpha=remedies.smooth)
+        if not smoothed.pairs:
+            raise UnsupportedError("No LayerNormalization feeds only MatMuls with constants. Leave --smooth out.")
+        model, notes = smoothed.model, [*notes, f"smoothed {len(smoothed.pairs)} LayerNormalizations"]
+    return model, tuple(notes)
+
+
+def _maker(
+    request: BuildRequest, model: ModelProto, images: CalibrationImages | None, progress: Progress
+) -> tuple[Make, Calibration | None]:
+    """Give what builds the model for a set of float layers, and the calibration behind it."""
+    if not request.recipe.on_grids:
+        return gridless_maker(request.recipe, model), None
+    calibration = find_ranges(request, model, images, activation_widths(request.recipe), progress)
+    return grid_maker(request, model, calibration, progress), calibration
+
+
+def _kept(
+    request: BuildRequest, source: Source, make: Make, images: CalibrationImages | None, progress: Progress
+) -> Kept:
+    if request.search is None:
+        return Kept()
+    context = SearchContext(pipeline=source.pipeline, seed=request.seed, threads=request.threads, progress=progress)
+    return find_layers(request.search, source.model, make, context, images)
+
+
+def _layout(request: BuildRequest) -> str:
+    return f", profile {request.profile}" if request.recipe.on_grids else ""
+
+
+def _write(request: BuildRequest, made: Made, path: Path, signature: Signature) -> Path | None:
+    """Write the model's files; give the path of the one for TensorRT and OpenVINO."""
+    write_model(made.native, path)
+    if made.canonical is None:
+        return None
+    if request.recipe.on_grids:
+        prove_equal(made.canonical, made.native, _proof_images(signature))
+    canonical = path.with_suffix(f".{request.profile if request.recipe.on_grids else 'qdq'}.onnx")
+    write_model(made.canonical, canonical)
+    return canonical
+
+
+def _settings(request: BuildRequest, kept: Kept) -> dict[str, Any]:
+    recipe = request.recipe.keeping(kept.nodes)
+    images = request.calib is not None or request.ranges is None
+    settings = {
+        "target": request.target,
+        "grid": recipe.describe(),
+        "remedies": recipe.remedies.for_width(narrow=recipe.narrow and recipe.on_grids, images=images).to_json(),
+        "float_layers": list(recipe.float_layers),
+        "seed": request.seed,
+        "source": request.model or "embedded",
+    }
+    settings |= {"profile": request.profile} if recipe.on_grids else {}
+    settings |= {"keep_float": kept.facts} if kept.facts else {}
+    return settings
+
+
+def _write_cards(
+    request: BuildRequest,
+    source: Source,
+    settings: dict[str, Any],
+    audit: Audit,
+    paths: tuple[Path, Path, Path | None],
+) -> Card:
+    """Write the cards of all files; give that of the one ONNX Runtime runs."""
+    reference, path, canonical = paths
+    parents = {"model": sha256_file(reference)}
+    if "calibration" in settings and settings["calibration"]["data_sha256"]:
+        parents["calibration"] = settings["calibration"]["data_sha256"]
+    if request.ranges is not None:
+        parents["ranges"] = sha256_file(request.ranges)
+    summary = {key: value for key, value in audit.to_json().items() if key not in ("layers", "float_operators")}
+    precision = str(request.recipe.precision)
+    _write_card(reference, "float", "fp32", {}, {"source": request.model or "embedded"}, source.pipeline, {})
+    if canonical is not None:
+        _write_card(canonical, "qdq", precision, parents, settings, source.pipeline, {})
+    return _write_card(
+        path, "float" if precision == "fp16" else "qdq", precision, parents, settings, source.pipeline, summary
     )
 
 
-def _lint_note(canonical: ModelProto, name: str) -> tuple[str, ...]:
-    found = lint(canonical)
-    if not found:
+def _lint_note(made: Made, canonical: Path | None) -> tuple[str, ...]:
+    found = [] if made.canonical is None or canonical is None else lint(made.canonical)
+    if not found or canonical is None:
         return ()
-    return (f"{name}: {len(found)} findings of the TensorRT linter, first: {found[0].message}; see `lint`",)
+    return (f"{canonical.name}: {len(found)} findings of the TensorRT linter, first: {found[0].message}; see `lint`",)
 
 
 def _proof_images(signature: Signature) -> NDArray[np.float32]:
@@ -167,91 +212,6 @@ def _proof_images(signature: Signature) -> NDArray[np.float32]:
     sides = (signature.height, signature.width)
     shape = (3, *sides) if signature.layout == "nchw" else (*sides, 3)
     return np.random.default_rng(0).normal(0, 2, (_PROOF_IMAGES, *shape)).astype(np.float32)
-
-
-def _is_torch(model: str) -> bool:
-    return ":" in model and not model.endswith(".onnx") and not Path(model).exists()
-
-
-def _stem(model: str | None) -> str:
-    if model is None:
-        return "embedded"
-    name = Path(model).name.removesuffix(".onnx").removesuffix(".fp32").removesuffix("_float")
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
-
-
-def _fitted(preset: Pipeline, height: int, width: int, layout: str) -> Pipeline:
-    return replace(preset.for_size(height, width), layout=layout)
-
-
-class _Images:
-    """The calibration images, streamed anew at every pass, with the ones that can't be decoded by name."""
-
-    def __init__(self, dataset: Dataset, pipeline: Pipeline) -> None:
-        self.dataset, self._pipeline = dataset, pipeline
-        self.failures: dict[str, str] = {}
-
-    def batches(self) -> Iterator[NDArray[np.float32]]:
-        """Give the images as the model takes them, a few at a time."""
-        for loaded in stream_images(self.dataset, self._pipeline, batch=_BATCH, threads=available_cores()):
-            self.failures.update({failure.sample.name: failure.reason for failure in loaded.failures})
-            if len(loaded.images):
-                yield self._pipeline.tensor(loaded.images)
-
-
-def _images(request: BuildRequest, pipeline: Pipeline) -> _Images | None:
-    """Open the calibration images; None where saved ranges take their place."""
-    if request.ranges is not None:
-        return None
-    folder = assets.images_dir("calib") if request.calib is None else request.calib
-    dataset = open_dataset(folder, unlabelled=True)
-    return _Images(dataset.subset(min(request.calib_size, len(dataset)), request.seed), pipeline)
-
-
-def _ranges(
-    request: BuildRequest, model: ModelProto, model_sha256: str, images: _Images | None, progress: Progress
-) -> RangeTable:
-    """Give the 8-bit ranges, calibrated or read."""
-    if images is None:
-        assert request.ranges is not None
-        table = RangeTable.load(request.ranges)
-        if table.model_sha256 != model_sha256:
-            raise InputError(
-                f"The ranges in '{request.ranges}' were observed on another model: expected sha256 "
-                f"{model_sha256[:12]}, got {table.model_sha256[:12]}. Calibrate this model."
-            )
-        return table
-    count = len(images.dataset)
-    progress.stage(f"Calibrating with {count} images ({request.method})")
-    found = calibrate(
-        model, images.batches, methods=[request.method], threads=request.threads, progress=progress, images=count
-    )
-    for name, reason in images.failures.items():
-        progress.stage(f"Left out of calibration: {name}: {reason}")
-    return RangeTable(
-        method=request.method,
-        images=count - len(images.failures),
-        model_sha256=model_sha256,
-        data_sha256=images.dataset.manifest_sha256,
-        preset=request.preset,
-        ranges=found[request.method],
-    )
-
-
-def _save_calibration(table: RangeTable, images: _Images | None, engine: Path) -> dict[str, Any]:
-    """Save ranges and image list beside the engine's file; give what the card says of them."""
-    path = engine.with_suffix(".ranges.json")
-    table.save(path)
-    if images is not None:
-        manifest = [{"name": name, "sha256": sha256} for name, _, sha256 in images.dataset.manifest]
-        write_json(engine.with_suffix(".calibration.json"), manifest)
-    return {
-        "method": table.method,
-        "images": table.images,
-        "preset": table.preset,
-        "data_sha256": table.data_sha256,
-        "ranges": path.name,
-    }
 
 
 def _require(audit: Audit, least: float | None) -> None:

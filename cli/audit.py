@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from ..core.errors import ThresholdError
+import numpy as np
+
+from ..core.errors import InputError, ThresholdError
 from ..engines.audit import Audit
-from ..engines.catalog import open_engine, split_target
+from ..engines.behaviour import Behaviour, observe
+from ..engines.catalog import SIMULATION, is_url, open_engine, split_target
+from ..engines.protocol import Engine
 from ..export.onnx_file import read_model
+from .isolation import add_isolation, door
+from .manifest import with_manifest
 from .options import Subparsers, add_common, print_json, share, table
+
+_NOISE_IMAGES = 128
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -18,31 +27,62 @@ def add_parser(commands: Subparsers) -> None:
         "audit", help="prove which layers run in integers", description=__doc__
     )
     parser.add_argument("target", metavar="TARGET", help="model.onnx")
+    parser.add_argument(
+        "--simulation",
+        metavar="FILE.onnx",
+        help="QDQ file the engine was made from: compare answers with its simulation",
+    )
     parser.add_argument("--require-integer", type=share, metavar="SHARE", help="exit 1 below this integer coverage")
+    add_isolation(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    file = Path(split_target(options.target).path)
-    if file.suffix == ".onnx":
-        read_model(file)  # refuses what must not reach a runtime
-    engine = open_engine(options.target, threads=options.threads)
+    target = with_manifest(options.target).target  # an audit asks no question that a manifest answers
+    path = split_target(target).path
+    if not is_url(path) and Path(path).suffix == ".onnx":
+        read_model(Path(path))  # refuses what must not reach a runtime
+    engine = door(options).open(target, threads=options.threads)
     try:
         audit = engine.audit()
+        behaviour = _behaviour(engine, audit, options.simulation)
     finally:
         engine.close()
+    audit = replace(audit, notes=(*audit.notes, *(behaviour.sentences() if behaviour else ())))
     if options.json:
-        print_json(audit.to_json())
+        print_json({**audit.to_json(), "behaviour": behaviour.to_json() if behaviour else None})
     else:
         print(audit_table(audit))
     if options.require_integer is not None and audit.integer_coverage < options.require_integer:
+        found = f"{audit.integer_coverage:.4f}" if audit.provable else "unprovable"
         raise ThresholdError(
-            f"Integer coverage is {audit.integer_coverage:.4f}, below the required {options.require_integer:.4f}. "
+            f"Integer coverage is {found}, below the required {options.require_integer:.4f}. "
             "The table names the layers and the reasons."
         )
     return 0
+
+
+def _behaviour(engine: Engine, audit: Audit, simulation: str | None) -> Behaviour | None:
+    """Look at the engine from outside where its kernels leave something open, or a simulation was given."""
+    if simulation is None and audit.provable and all(layer.compute != "unknown" for layer in audit.layers):
+        return None
+    spec = engine.spec
+    noise = np.random.default_rng(0).integers(0, 256, (_NOISE_IMAGES, *spec.image_shape))
+    batch = noise.astype(np.uint8) if spec.dtype == "uint8" else (noise / 127.5 - 1).astype(np.float32)
+    if simulation is None:
+        return observe(engine, batch)
+    read_model(Path(simulation))
+    other = open_engine(f"{SIMULATION}:{simulation}")
+    try:
+        if other.spec.image_shape != spec.image_shape or other.spec.classes != spec.classes:
+            raise InputError(
+                f"'{simulation}' takes other images or gives other classes than the engine. Pass its source."
+            )
+        return observe(engine, batch, other)
+    finally:
+        other.close()
 
 
 def audit_table(audit: Audit) -> str:
@@ -64,6 +104,8 @@ def audit_table(audit: Audit) -> str:
         rows = [[o.operator, str(o.count), f"{o.share_of_time:.1%}"] for o in audit.float_operators]
         parts.append(table(["float operator", "nodes", "time"], rows))
     parts += [f"note: {note}" for note in audit.notes]
+    if not audit.provable:
+        return "\n\n".join([*parts, f"integer coverage unprovable ({audit.backend})"])
     parts.append(
         f"integer coverage {audit.integer_coverage:.2%} of {audit.macs:,} multiply-accumulates "
         f"({audit.backend}; evidence: {', '.join(audit.evidence)})"

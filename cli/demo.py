@@ -1,4 +1,4 @@
-"""`demo`: the whole walk on the embedded model and images: build, audit, attack, corrupt, time, report."""
+"""`demo`: the whole walk on an embedded model and its images: build, audit, attack, corrupt, time, report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _CORRUPTIONS = ("gaussian_noise", "motion_blur", "brightness", "jpeg")
 _SEVERITIES = (1, 3, 5)
 _PRESETS = ("torchvision", "opencv-linear", "opencv-nearest", "opencv-area")
 _ATTACKS = ("mifgsm:eps=2", "square:eps=2,queries=200")
+_TITLES = {"cnn": "classifier", "vit": "vision transformer"}
 _PARTIAL = 3
 
 
@@ -27,6 +28,7 @@ def add_parser(commands: Subparsers) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "demo", help="the whole walk on the embedded model, offline", description=__doc__
     )
+    parser.add_argument("--model", choices=assets.MODELS, default="cnn", help="embedded model (default: cnn)")
     parser.add_argument("-o", "--output", type=Path, default=Path("robustmq-demo"), metavar="DIR")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -36,7 +38,15 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     progress = Progress(quiet=options.quiet)
     built = build(
-        BuildRequest(output=options.output, method="entropy", seed=options.seed, threads=options.threads), progress
+        BuildRequest(
+            model=None if options.model == "cnn" else str(assets.model_path(options.model)),
+            calib=assets.images_dir("calib"),
+            output=options.output,
+            method="entropy",
+            seed=options.seed,
+            threads=options.threads,
+        ),
+        progress,
     )
     done = evaluate(
         EvaluateRequest(
@@ -47,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             threads=options.threads,
             latency_seconds=0.5,
             output=options.output / "run",
-            title="Demo: the embedded classifier, float and INT8",
+            title=f"Demo: the embedded {_TITLES[options.model]}, float and INT8",
             command=command_line(),
         ),
         progress,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from ..core.provenance import provenance
-from ..engines.catalog import doctor
+from ..engines.catalog import BackendStatus, doctor
 from .options import Subparsers, add_common, print_json, table
 
 
@@ -24,12 +25,20 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"backends": [backend.to_json() for backend in backends], "machine": machine})
         return 0
-    rows = [
-        [b.name, f"works, {b.version}" if b.works else f"{b.reason}; {b.install}", ", ".join(b.suffixes)]
-        for b in backends
-    ]
+    rows = [[b.name, f"works, {b.version}" if b.works else "no", ", ".join(b.suffixes)] for b in backends]
     print(table(["backend", "here", "runs"], rows))
+    for (reason, install), names in _missing(backends).items():
+        print(f"\n{', '.join(names)}: {reason}\n  {install}")
     cpu = machine["cpu"]
     print(f"\ncpu: {cpu['model']}, {cpu['cores']} cores, {' '.join(cpu['features'])}")
     print(f"gpu: {', '.join(machine['gpus']) or 'none visible'}")
     return 0
+
+
+def _missing(backends: Sequence[BackendStatus]) -> dict[tuple[str, str], list[str]]:
+    """Give reason and install line to the backends that lack the same."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for backend in backends:
+        if not backend.works:
+            found.setdefault((backend.reason, backend.install), []).append(backend.name)
+    return found

@@ -7,39 +7,37 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import UnsupportedError
-from ..core.files import sha256_file
-from ..core.provenance import available_cores, provenance
+from ..core.errors import EngineError
+from ..core.provenance import provenance
 from ..core.record import Record
 from ..core.store import Store
+from ..engines.audit import Audit
 from ..evaluate.attacks.catalog import needs_surrogate, parse_attack
 from ..evaluate.conditions import Condition
+from ..evaluate.corruptions.storage import Storage
 from ..evaluate.examples import ExampleGallery
 from ..evaluate.plan import Plan, Run, Surrogate
 from ..evaluate.runner import run as run_plan
 from ..evaluate.score_access import SCORE_ACCESS, ScoreAccess
 from ..evaluate.suites import SUITES, corruption_condition, preset_condition, suite
 from ..evaluate.summary import save_plan
-from ..evaluate.twin.agreement import agreement
-from ..evaluate.twin.twin import Twin
-from ..export.onnx_file import read_model
 from ..inputs.dataset import Dataset
-from ..inputs.loader import load_images
 from ..inputs.sources import open_dataset
+from .isolation import Door, add_isolation, door
 from .latency import report_figures, time_targets
-from .options import Subparsers, add_common, add_data, positive, print_json, seconds, table
+from .noise_floor import noise_floor
+from .options import Subparsers, add_common, add_corruption_options, add_data, positive, print_json, seconds, table
 from .progress import Progress
 from .report import compose, write
+from .surrogate import open_surrogate, surrogate_agreement
 from .targets import Opened, opened_targets, without_calibration
 
 _PARTIAL = 3
-_AGREEMENT_IMAGES = 64
-_TWIN_BATCH = 8  # a backward pass keeps every activation of the batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +51,15 @@ class EvaluateRequest:
         conditions: What is done to the images.
         images: Number of images drawn from the data, or None for all.
         preset: Preprocessing, or None for what the cards declare.
-        surrogate: Float model for transfer attacks, or None for the first target.
+        surrogates: Models for transfer attacks: none is the first target, several are an ensemble.
         score_access: What a query attack sees, or None for all that the engine puts out.
+        storage: How corrupted images are kept before an engine sees them.
+        frost_dir: Photographs for the corruption ``frost``, or None.
         seed: Seed of every random stream.
         threads: Threads of each engine.
         batch: Images in one call.
         latency_seconds: Time per target and scenario, 0 for none.
+        door: How engines are let in.
         output: Run folder, or None for one named by its content.
         title: Heading of the report.
         command: The command line, for the report.
@@ -70,12 +71,15 @@ class EvaluateRequest:
     conditions: Sequence[Condition] = ()
     images: int | None = None
     preset: str | None = None
-    surrogate: Path | None = None
+    surrogates: Sequence[Path] = ()
     score_access: ScoreAccess | None = None
+    storage: Storage = "raw"
+    frost_dir: Path | None = None
     seed: int = 0
     threads: int | None = None
     batch: int = 32
     latency_seconds: float = 1.0
+    door: Door = field(default_factory=Door)
     output: Path | None = None
     title: str = "Robustness of the deployed engine"
     command: str = ""
@@ -112,14 +116,23 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--suite", choices=SUITES, help="named set of conditions (default quick)")
     parser.add_argument("--attack", action="append", default=[], metavar="SPEC", help="e.g. square:eps=8,queries=1000")
     parser.add_argument("--corruption", action="append", default=[], metavar="SPEC", help="e.g. motion_blur:3")
+    add_corruption_options(parser)
     parser.add_argument("--shift", action="append", default=[], metavar="PRESET", help="serve through another preset")
-    parser.add_argument("--surrogate", type=Path, metavar="MODEL", help="float model to take gradients from")
+    parser.add_argument(
+        "--surrogate",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="model to take gradients from, float or QDQ (default: the first target); several are an ensemble",
+    )
     parser.add_argument(
         "--score-access", choices=SCORE_ACCESS, help="what a query attack sees (default: the raw output)"
     )
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
     parser.add_argument("--latency", type=seconds, default=1.0, metavar="SECONDS", help="per figure; 0 measures none")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder; an interrupted run goes on in it")
+    add_isolation(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -133,12 +146,15 @@ def run(options: argparse.Namespace) -> int:
         conditions=_conditions(options),
         images=options.images,
         preset=options.preset,
-        surrogate=options.surrogate,
+        surrogates=options.surrogate,
         score_access=options.score_access,
+        storage=options.storage,
+        frost_dir=options.frost_dir,
         seed=options.seed,
         threads=options.threads,
         batch=options.batch,
         latency_seconds=options.latency,
+        door=door(options),
         output=options.output,
         command=command_line(),
     )
@@ -167,15 +183,23 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
     """
     progress.stage(f"Opening {len(request.targets)} engines")
     with opened_targets(
-        request.targets, preset=request.preset, threads=request.threads, batch=request.batch
+        request.targets, preset=request.preset, threads=request.threads, batch=request.batch, door=request.door
     ) as targets:
         dataset, left_out = without_calibration(open_dataset(request.data, request.labels), targets)
         if left_out:
             progress.stage(f"{left_out} images were used for calibration and are left out")
+        for opened in targets:
+            _hint_at_diagnosis(opened, dataset, progress)
         # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
         dataset = dataset.subset(min(request.images or len(dataset), len(dataset)), request.seed)
-        plan = Plan(conditions=request.conditions, seed=request.seed, score_access=request.score_access)
-        surrogate = _surrogate(request, targets)
+        plan = Plan(
+            conditions=request.conditions,
+            seed=request.seed,
+            score_access=request.score_access,
+            storage=request.storage,
+            frost_dir=request.frost_dir,
+        )
+        surrogate = _surrogate(request, targets, dataset)
         run = Run(plan=plan, targets=[t.target for t in targets], dataset=dataset, surrogate=surrogate)
         folder = request.output or _default_folder(run)
         with Store(folder / "results.sqlite") as store:
@@ -188,6 +212,16 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
     report = write(document, folder)
     progress.close()
     return Evaluated(folder=folder, report=report, document=document, records=found, failed=totals.failed)
+
+
+def _hint_at_diagnosis(opened: Opened, dataset: Dataset, progress: Progress) -> None:
+    """Say where one score more than the data has classes makes every answer wrong by one."""
+    given, names = opened.target.engine.spec.classes, dataset.class_names
+    if names and given == len(names) + 1:
+        progress.stage(
+            f"{opened.target.name} gives {given} scores for {len(names)} classes; `diagnose` tells whether the first "
+            "is a background class"
+        )
 
 
 def records_table(records: Sequence[Record]) -> str:
@@ -226,31 +260,10 @@ def _conditions(options: argparse.Namespace) -> list[Condition]:
     return [*suite(options.suite or "quick"), *named]
 
 
-def _surrogate(request: EvaluateRequest, targets: Sequence[Opened]) -> Surrogate | None:
-    """Open the model that transfer attacks take gradients from, if any attack needs one."""
+def _surrogate(request: EvaluateRequest, targets: Sequence[Opened], dataset: Dataset) -> Surrogate | None:
     if not any(needs_surrogate(condition) for condition in request.conditions):
         return None
-    path = request.surrogate or targets[0].path
-    model = read_model(path)
-    try:
-        twin = Twin.open(model, targets[0].target.pipeline, threads=request.threads, batch=_TWIN_BATCH)
-    except UnsupportedError as error:  # the other cells can still be measured
-        return Surrogate(source=None, sha256=sha256_file(path), missing=str(error))
-    return Surrogate(source=twin, sha256=sha256_file(path))
-
-
-def _agreement(surrogate: Surrogate | None, targets: Sequence[Opened], dataset: Dataset) -> dict[str, Any]:
-    """Say how far the surrogate answers like each target, on some images of the run."""
-    if surrogate is None or not isinstance(surrogate.source, Twin):
-        return {"surrogate": "none" if surrogate is None else surrogate.missing}
-    some = replace(dataset, samples=dataset.samples[:_AGREEMENT_IMAGES])
-    images = load_images(some, targets[0].target.pipeline, threads=available_cores()).images
-    scores = surrogate.source.scores(images)
-    found = {o.target.name: agreement(scores, o.target.engine.infer(o.target.pipeline.tensor(images))) for o in targets}
-    return {
-        "sha256": surrogate.sha256,
-        "agreement": {name: f"{i.value:.3f} [{i.low:.3f}, {i.high:.3f}], n {i.n}" for name, i in found.items()},
-    }
+    return open_surrogate(request.surrogates, targets, dataset, threads=request.threads)
 
 
 def _default_folder(run: Run) -> Path:
@@ -266,7 +279,7 @@ def _save_setting(
     audits = {}
     for opened in targets:
         progress.stage(f"Auditing {opened.target.name}")
-        audits[opened.target.name] = opened.target.engine.audit().to_json()
+        audits[opened.target.name] = _audited(opened).to_json()
     names = run.dataset.class_names
     setting = {
         "title": request.title,
@@ -290,12 +303,25 @@ def _save_setting(
             "score access": {target.name: run.score_access(target) for target in run.targets},
             "preset": targets[0].target.pipeline.to_json(),
             "engines": {o.target.name: dict(o.target.engine.provenance()) for o in targets},
-            "surrogate": _agreement(run.surrogate, targets, run.dataset),
+            "surrogate": surrogate_agreement(run.surrogate, targets, run.dataset),
             "self-test": {o.target.name: o.selftest.to_json() for o in targets},
+            "noise floor": noise_floor(targets, run.dataset, threads=request.threads),
         },
     }
     store.put_document("setting", setting)
     if request.latency_seconds > 0:
         progress.stage("Timing the engines")
-        timed = time_targets(targets, run.dataset, budget_seconds=request.latency_seconds, seed=request.seed)
-        store.put_document("latency", report_figures(timed))
+        try:
+            timed = time_targets(targets, run.dataset, budget_seconds=request.latency_seconds, seed=request.seed)
+        except EngineError as error:
+            progress.stage(f"No latency was measured: {error}")
+        else:
+            store.put_document("latency", report_figures(timed))
+
+
+def _audited(opened: Opened) -> Audit:
+    """Audit an engine; one that dies over it costs its proof, not the report of what was measured."""
+    try:
+        return opened.target.engine.audit()
+    except EngineError as error:
+        return Audit(backend=str(opened.target.identity["kind"]), layers=(), notes=(f"unprovable: {error}",))

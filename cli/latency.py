@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from .. import assets
 from ..core.errors import InputError
+from ..engines.remote_statistics import times_apart
 from ..evaluate.latency import measure_latency
 from ..evaluate.stopwatch import Budget
 from ..evaluate.timing import LatencyReport, Timing
 from ..inputs.dataset import Dataset
 from ..inputs.sources import open_dataset
+from .isolation import add_isolation, door
 from .options import Subparsers, add_common, add_data, print_json, seconds, table
 from .progress import Progress
 from .targets import Opened, opened_targets
@@ -31,6 +33,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="model.onnx; the first is the reference")
     add_data(parser, required=False)
     parser.add_argument("--seconds", type=seconds, default=10.0, help="per target, scenario and scope (default 10)")
+    add_isolation(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -41,13 +44,17 @@ def run(options: argparse.Namespace) -> int:
     dataset = open_dataset(options.data or assets.images_dir("eval"), options.labels, unlabelled=True)
     if options.images is not None:
         dataset = dataset.subset(min(options.images, len(dataset)), options.seed)
-    with opened_targets(options.targets, preset=options.preset, threads=options.threads, batch=1) as targets:
+    with opened_targets(
+        options.targets, preset=options.preset, threads=options.threads, batch=1, door=door(options)
+    ) as targets:
         progress.stage(f"Timing {len(targets)} engines for {options.seconds:g} s per figure")
+        before = [opened.target.engine.provenance() for opened in targets]
         report = time_targets(targets, dataset, budget_seconds=options.seconds, seed=options.seed)
+        apart = _times_apart(targets, before)
     if options.json:
-        print_json(report.to_json())
+        print_json({**report.to_json(), "servers": apart})
     else:
-        print(latency_table(report))
+        print("\n\n".join([latency_table(report), *(_server_line(name, times) for name, times in apart.items())]))
     return 0
 
 
@@ -78,6 +85,27 @@ def latency_table(report: LatencyReport) -> str:
     header = ["engine", "scenario", "scope", "batch", "figures [95 %]", "against the first", "verdict"]
     clocks = dict.fromkeys(f"{t.scenario}, {t.scope}: {t.definition}" for t in report.timings)
     return "\n\n".join([table(header, rows), "\n".join(clocks)])
+
+
+def _times_apart(targets: Sequence[Opened], before: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give the times inside and outside of every target that is a server."""
+    found = {
+        opened.target.name: times_apart(earlier, opened.target.engine.provenance())
+        for opened, earlier in zip(targets, before, strict=True)
+    }
+    return {name: times for name, times in found.items() if times is not None}
+
+
+def _server_line(name: str, times: dict[str, Any]) -> str:
+    said = f"{name}: {times['client_ms']:.3g} ms per request on the client's clock"
+    if times["server_ms"] is None:
+        return f"{said}; the server tells no times of its own"
+    phases = ", ".join(f"{phase} {value:.3g}" for phase, value in times["phases_ms"].items())
+    foreign = f"; {times['foreign']} requests of others among them" if times["foreign"] else ""
+    return (
+        f"{said}, {times['server_ms']:.3g} ms inside the server ({phases}); mean of {times['requests']} requests of "
+        f"all batch sizes{foreign}"
+    )
 
 
 def _decodes(pipeline: Any, content: Any) -> bool:

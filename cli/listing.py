@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .. import assets
 from ..calib.catalog import METHODS
 from ..engines.catalog import BACKENDS
 from ..evaluate.attacks.catalog import ATTACKS
@@ -43,6 +44,7 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
         "suite": [(name, f"{len(suite(name))} conditions") for name in SUITES],
         "calibrator": [(name, _first_line(method.__doc__)) for name, method in METHODS.items()],
         "profile": [(name, profile.summary) for name, profile in PROFILES.items()],
+        "embedded model": list(assets.MODELS.items()),
         "backend": [(backend.name, ", ".join(backend.suffixes)) for backend in BACKENDS],
         "score access": [(name, "") for name in SCORE_ACCESS],
     }

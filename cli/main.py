@@ -10,9 +10,43 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..core.errors import RobustMQError
-from . import audit, build, calibration_study, demo, diff, doctor, evaluate, latency, lint, listing, ranges, report
+from . import (
+    audit,
+    build,
+    calibration_study,
+    corrupt,
+    demo,
+    diagnose,
+    diff,
+    doctor,
+    evaluate,
+    latency,
+    lint,
+    listing,
+    plan,
+    ranges,
+    report,
+    transfer_matrix,
+)
 
-_COMMANDS = (demo, build, calibration_study, audit, lint, evaluate, latency, diff, report, ranges, listing, doctor)
+_COMMANDS = (
+    demo,
+    build,
+    plan,
+    calibration_study,
+    audit,
+    lint,
+    evaluate,
+    corrupt,
+    diagnose,
+    transfer_matrix,
+    latency,
+    diff,
+    report,
+    ranges,
+    listing,
+    doctor,
+)
 _INTERRUPTED = 130
 _EPILOG = (
     "exit codes: 0 ok, 1 threshold failed, 2 usage or bad input, 3 partial run, 4 refused for security, 130 interrupted"

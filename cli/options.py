@@ -22,14 +22,28 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=None, metavar="N", help="threads of the engine")
 
 
-def add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add ``--data`` and ``--labels``."""
+def add_data(parser: argparse._ActionsContainer, *, required: bool, preset: bool = True) -> None:
+    """Add ``--data``, ``--labels``, ``--images`` and, where the command has none of its own, ``--preset``."""
     parser.add_argument(
         "--data", type=Path, required=required, metavar="PATH", help="ImageFolder, flat folder with --labels, or .npz"
     )
     parser.add_argument("--labels", type=Path, metavar="CSV", help="labels of a flat folder: columns file,label")
     parser.add_argument("--images", type=positive, metavar="N", help="use N images, drawn with the seed")
-    parser.add_argument("--preset", metavar="NAME|FILE.toml", help="preprocessing; default: what the model's card says")
+    if preset:
+        parser.add_argument(
+            "--preset", metavar="NAME|FILE.toml", help="preprocessing; default: what the model's card says"
+        )
+
+
+def add_corruption_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--storage`` and ``--frost-dir``."""
+    parser.add_argument(
+        "--storage",
+        choices=("raw", "jpeg85"),
+        default="raw",
+        help="keep corrupted images as they are, or as the JPEGs of the downloadable ImageNet-C (default raw)",
+    )
+    parser.add_argument("--frost-dir", type=Path, metavar="DIR", help="photographs for the corruption 'frost'")
 
 
 def positive(text: str) -> int:

@@ -14,14 +14,18 @@ import numpy as np
 from ..core.artifact import Card, read_card
 from ..core.errors import InputError
 from ..core.files import sha256_file
-from ..engines.catalog import open_engine, split_target
+from ..core.manifest import Manifest
+from ..engines.catalog import is_url, split_target
 from ..engines.protocol import Engine
 from ..engines.selftest import SelfTest, self_test
 from ..evaluate.target import Target
+from ..evaluate.vendor import fit
 from ..export.onnx_file import read_model
 from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset
 from ..inputs.pipeline import Pipeline
+from .isolation import Door
+from .manifest import with_manifest
 
 DEFAULT_PRESET = "torchvision"
 
@@ -32,14 +36,14 @@ class Opened:
 
     Attributes:
         target: The engine with its pipeline.
-        path: Its file.
+        path: Its file; None where it is a server.
         card: Its card, or None.
         precision: From the card, else read off the file.
         selftest: How its answers depend on batch and repetition.
     """
 
     target: Target
-    path: Path
+    path: Path | None
     card: Card | None
     precision: str
     selftest: SelfTest
@@ -49,10 +53,10 @@ class Opened:
         provenance = self.target.engine.provenance()
         return {
             "name": self.target.name,
-            "file": self.path.name,
+            "file": str(provenance["address"]) if self.path is None else self.path.name,
             "sha256": str(self.target.identity["sha256"]),
             "precision": self.precision,
-            "size_bytes": self.path.stat().st_size,
+            "size_bytes": 0 if self.path is None else self.path.stat().st_size,
             "integer_coverage": integer_coverage,
             "role": "reference" if reference else "candidate",
             "engine": f"{provenance['kind']} {provenance['version']} ({', '.join(provenance['providers'])})",
@@ -61,22 +65,22 @@ class Opened:
 
 @contextmanager
 def opened_targets(
-    paths: Sequence[str], *, preset: str | None, threads: int | None, batch: int
+    paths: Sequence[str], *, preset: str | None, threads: int | None, batch: int, door: Door | None = None
 ) -> Iterator[list[Opened]]:
     """Open every engine, run its self-test, and close them all at the end.
 
     Raises:
         InputError: If a file cannot be opened, or the engines disagree on preprocessing or classes.
     """
-    cards = [_checked_card(path) for path in paths]
-    pipeline = _pipeline(paths, cards, preset)
-    names = _names(paths)
+    sources = _sources(paths)
+    pipelines = _pipelines(sources, preset)
+    names = _names([source.target for source in sources])
     with ExitStack() as stack:
         found = []
-        for path, card, name in zip(paths, cards, names, strict=True):
-            engine = open_engine(path, threads=threads)
+        for source, pipeline, name in zip(sources, pipelines, names, strict=True):
+            engine = (door or Door()).open(source.target, threads=threads)
             stack.callback(engine.close)
-            found.append(_opened(Path(split_target(path).path), engine, card, name, pipeline, batch))
+            found.append(_opened(source, engine, name, pipeline, batch))
         _check_alike(found)
         yield found
 
@@ -97,7 +101,7 @@ def without_calibration(dataset: Dataset, targets: Sequence[Opened]) -> tuple[Da
 
 
 def _calibration_hashes(target: Opened) -> set[str]:
-    if target.card is None or "calibration" not in target.card.recipe:
+    if target.path is None or target.card is None or "calibration" not in target.card.recipe:
         return set()
     manifest = target.path.with_name(f"{target.path.name.removesuffix('.onnx')}.calibration.json")
     try:
@@ -108,27 +112,64 @@ def _calibration_hashes(target: Opened) -> set[str]:
         raise InputError(f"'{manifest}' is not a calibration manifest: {error}. Build the engine anew.") from error
 
 
+def target_file(target: str) -> Path | None:
+    """Give a target's file, or None where it is a server."""
+    path = split_target(target).path
+    return None if is_url(path) else Path(path)
+
+
 def _checked_card(path: str) -> Card | None:
-    file = Path(split_target(path).path)
+    file = target_file(path)
+    if file is None:
+        return None
     if file.suffix == ".onnx":
         read_model(file)  # refuses what must not reach a runtime
     return read_card(file) if file.is_file() else None
 
 
-def _pipeline(paths: Sequence[str], cards: Sequence[Card | None], preset: str | None) -> Pipeline:
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A target before it is opened: its name for the catalog, its file, and what lies beside it."""
+
+    target: str
+    file: Path | None
+    card: Card | None
+    manifest: Manifest | None
+
+    @property
+    def preset(self) -> Pipeline | None:
+        """The preset that the manifest or the card declares."""
+        if self.manifest is not None and self.manifest.preset is not None:
+            return find_preset(self.manifest.preset)
+        return Pipeline.from_mapping(self.card.preset) if self.card is not None and self.card.preset else None
+
+
+def _sources(paths: Sequence[str]) -> list[_Source]:
+    found = [with_manifest(path) for path in paths]
+    return [
+        _Source(target=target, file=target_file(target), card=_checked_card(target), manifest=manifest)
+        for target, manifest in found
+    ]
+
+
+def _pipelines(sources: Sequence[_Source], preset: str | None) -> list[Pipeline]:
+    """Give each target its preset; all must cut the same pixels out of an image, each may normalise them its way.
+
+    A target that declares nothing takes what the first one declares, if the others agree with it.
+    """
     if preset is not None:
-        return find_preset(preset)
-    declared = {
-        path: Pipeline.from_mapping(card.preset)
-        for path, card in zip(paths, cards, strict=True)
-        if card is not None and card.preset
-    }
-    if not declared:
-        return find_preset(DEFAULT_PRESET)
-    if len({pipeline.fingerprint for pipeline in declared.values()}) > 1:
-        listed = ", ".join(f"{path}: {pipeline.name}" for path, pipeline in declared.items())
+        return [find_preset(preset)] * len(sources)
+    declared = {source.target: pipeline for source in sources if (pipeline := source.preset) is not None}
+    shared = next(iter(declared.values()), find_preset(DEFAULT_PRESET))
+    undeclared = len(declared) < len(sources)
+    if len({pipeline.fingerprint if undeclared else _geometry(pipeline) for pipeline in declared.values()}) > 1:
+        listed = ", ".join(f"{target}: {pipeline.name}" for target, pipeline in declared.items())
         raise InputError(f"The targets declare different preprocessing ({listed}). Pass --preset, or run them apart.")
-    return next(iter(declared.values()))
+    return [declared.get(source.target, shared) for source in sources]
+
+
+def _geometry(pipeline: Pipeline) -> tuple[object, ...]:
+    return pipeline.decoder, pipeline.resize, pipeline.geometry, pipeline.crop_fraction
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -144,19 +185,26 @@ def _names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _opened(path: Path, engine: Engine, card: Card | None, name: str, pipeline: Pipeline, batch: int) -> Opened:
+def _opened(source: _Source, opened: Engine, name: str, pipeline: Pipeline, batch: int) -> Opened:
+    path, card = source.file, source.card
+    engine, fitted = fit(opened, pipeline, source.manifest)
     spec = engine.spec
-    fitted = replace(pipeline.for_size(spec.height, spec.width), layout=spec.layout, dtype=spec.dtype)
     batch = spec.fixed_batch or batch
     images = np.random.default_rng(0).integers(0, 256, (batch, spec.height, spec.width, 3), dtype=np.uint8)
     tested = self_test(engine, fitted.tensor(images))
     provenance = engine.provenance()
     identity = {key: provenance[key] for key in ("kind", "version", "providers", "optimization")}
+    if source.manifest is not None:
+        identity["manifest"] = source.manifest.sha256
     target = Target(
         name=name,
         engine=engine,
         pipeline=fitted,
-        identity={"name": name, "sha256": sha256_file(path), **identity},
+        identity={
+            "name": name,
+            "sha256": provenance["served_sha256"] if path is None else sha256_file(path),
+            **identity,
+        },
         batch=batch,
         pad=spec.fixed_batch is not None or not tested.batch_invariant,
     )

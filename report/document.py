@@ -26,10 +26,10 @@ class Target:
 
     Attributes:
         name: How records and tables call it.
-        file: The model file's name.
-        sha256: Hash of that file.
+        file: The model file's name, or a server's address.
+        sha256: Hash of that file, or of what identifies a server's model.
         precision: ``fp32``, ``w8a8``, ...
-        size_bytes: Size of the file.
+        size_bytes: Size of the file; 0 where there is none.
         integer_coverage: Share of the multiply-accumulates in integer kernels, in [0, 1]; None where not audited.
         role: The reference of the paired tests, or a candidate.
         engine: Runtime, version and device, e.g. ``onnxruntime 1.31.1 CPU``.

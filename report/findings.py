@@ -68,7 +68,7 @@ def targets(shown: View) -> Markup:
             shown.engine(target.name),
             text(target.role),
             text(target.precision),
-            text(wording.size(target.size_bytes)),
+            text(wording.size(target.size_bytes) if target.size_bytes else wording.NONE),
             text("not audited" if target.integer_coverage is None else wording.percent(target.integer_coverage)),
             text(target.engine),
             label(target.file),
