@@ -6,7 +6,9 @@ percentile ranges within 2 %.
 
     ROBUSTMQ_DATA=... python benchmarks/bench_calibration.py                    # for the record: 64 and 512 images
     ROBUSTMQ_DATA=... python benchmarks/bench_calibration.py --images 8 --repeats 1 --check 4 --no-save
+    ROBUSTMQ_DATA=... python benchmarks/bench_calibration.py --model resnet18 --methods entropy percentile --images 64
 
+The ResNet18 has random weights (see resnet18.py; it needs torch) and sees the same images.
 Inside the clock: reading the model, opening the session, all images through it, choosing the ranges. Outside: decoding
 (Pillow, short side 256, centre crop 224, x / 127.5 - 1), done once into a file that both contenders read one image at
 a time, imports, and the writing of the quantized model. Each run is a process of its own; peak memory is the kernel's
@@ -35,10 +37,13 @@ from typing import Any
 import numpy as np
 from calibration_contender import CONTENDERS
 
+METHODS = tuple(dict.fromkeys(name.partition(" ")[2] for name in CONTENDERS))
+
 
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as folder:
+        options.path = model_file(options, Path(folder))
         tensors = Path(folder) / "images.f32"
         decode(options.data, max([*options.images, options.check]), tensors)
         correctness = check(options, tensors)
@@ -53,6 +58,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Calibration: ours against ONNX Runtime's.")
     data = os.environ.get("ROBUSTMQ_DATA")
     parser.add_argument("--data", type=Path, default=data and Path(data), required=data is None)
+    parser.add_argument("--model", choices=("mobilenet_v2", "resnet18"), default="mobilenet_v2")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="which to race")
     parser.add_argument("--images", type=int, nargs="+", default=[64, 512])
     parser.add_argument("--check", type=int, default=64, help="images for the comparison of ranges")
     parser.add_argument("--repeats", type=int, default=3)
@@ -69,7 +76,19 @@ def free_gb() -> float:
     return int(fields["MemAvailable"].split()[0]) / 2**20
 
 
-# The images
+# The model and the images
+
+
+def model_file(options: argparse.Namespace, folder: Path) -> Path:
+    if options.model == "mobilenet_v2":
+        found: Path = options.data / "models" / "mobilenet_v2_float.onnx"
+        return found
+    import onnx
+    from resnet18 import exported
+
+    path = folder / "resnet18.onnx"
+    onnx.save(exported(), path)
+    return path
 
 
 def decode(data: Path, count: int, target: Path) -> None:
@@ -104,7 +123,7 @@ def spawn(
     options: argparse.Namespace, tensors: Path, contender: str, count: int, percent: float = 99.999
 ) -> dict[str, Any] | str:
     """Run a contender; a string is the reason why it gave no result."""
-    arguments = ["--data", options.data, "--images", count, "--limit-gb", options.limit_gb, "--tensors", tensors]
+    arguments = ["--model", options.path, "--images", count, "--limit-gb", options.limit_gb, "--tensors", tensors]
     arguments += ["--contender", contender, "--percentile", percent]
     command = [sys.executable, str(Path(__file__).with_name("calibration_contender.py")), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -125,7 +144,7 @@ def check(options: argparse.Namespace, tensors: Path) -> dict[str, Any]:
 
     from robustmq_trt.calib.graph import absorbed_tensors
 
-    absorbed = absorbed_tensors(onnx.load(options.data / "models" / "mobilenet_v2_float.onnx"))
+    absorbed = absorbed_tensors(onnx.load(options.path))
     found: dict[str, Any] = {"images": options.check}
     minmax = pair(options, tensors, "minmax", 0.0)
     found["tensors"] = len(minmax)
@@ -181,7 +200,8 @@ def difference(ours: tuple[float, float], theirs: tuple[float, float]) -> float:
 
 
 def race(options: argparse.Namespace, tensors: Path, count: int) -> list[dict[str, Any]]:
-    runs: dict[str, list[dict[str, Any] | str]] = {name: [] for name in CONTENDERS}
+    chosen = [name for name in CONTENDERS if name.partition(" ")[2] in options.methods]
+    runs: dict[str, list[dict[str, Any] | str]] = {name: [] for name in chosen}
     for _ in range(options.repeats):
         for name, results in runs.items():
             if not any(isinstance(result, str) for result in results):
@@ -261,12 +281,11 @@ def save(options: argparse.Namespace, correctness: dict[str, Any], rows: list[di
     made = provenance()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     device = re.sub(r"[^a-z0-9]+", "-", str(made["cpu"]["model"]).lower()).strip("-")
-    name = f"calibration-{today}-{device}-{made['cpu']['cores']}cores-ort{made['packages'].get('onnxruntime')}.json"
-    path: Path = options.results / name
-    document = {"date": today, "definition": __doc__, "model": "mobilenet_v2_float.onnx", "limit_gb": options.limit_gb}
-    write_json(
-        path, document | {"repeats": options.repeats, "provenance": made, "correctness": correctness, "rows": rows}
-    )
+    machine = f"{device}-{made['cpu']['cores']}cores-ort{made['packages'].get('onnxruntime')}"
+    path: Path = options.results / f"calibration-{options.model}-{today}-{machine}.json"
+    setting = {"model": options.path.name, "repeats": options.repeats, "limit_gb": options.limit_gb}
+    document = {"date": today, "definition": __doc__, **setting, "load": os.getloadavg()[0], "provenance": made}
+    write_json(path, {**document, "correctness": correctness, "rows": rows})
     return path
 
 

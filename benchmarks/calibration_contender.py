@@ -29,7 +29,7 @@ CONTENDERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--contender", choices=sorted(CONTENDERS), required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds models/")
+    parser.add_argument("--model", type=Path, required=True, help="float ONNX file")
     parser.add_argument("--tensors", type=Path, required=True, help="file of preprocessed float32 images")
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--limit-gb", type=float, required=True, help="address space for ONNX Runtime's calibrators")
@@ -54,7 +54,7 @@ def run_contender(options: argparse.Namespace) -> None:
 
     count = options.images
     method = CONTENDERS[options.contender]
-    model = options.data / "models" / "mobilenet_v2_float.onnx"
+    model = options.model
     before = peak_mb()
     start, start_cpu = time.perf_counter_ns(), time.process_time()
     if isinstance(method, list):
@@ -63,7 +63,8 @@ def run_contender(options: argparse.Namespace) -> None:
     else:
         resource.setrlimit(resource.RLIMIT_AS, (int(options.limit_gb * 2**30),) * 2)
         images = stream(options.tensors, count)
-        reader = type("Reader", (), {"get_next": lambda _: next(({"input": image} for image in images), None)})()
+        name = onnx.load(model, load_external_data=False).graph.input[0].name
+        reader = type("Reader", (), {"get_next": lambda _: next(({name: image} for image in images), None)})()
         extra = {"percentile": options.percentile} if method == "Percentile" else {}
         types = sorted({*QDQRegistry, *QLinearOpsRegistry})  # as quantize_static chooses them
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

@@ -1,0 +1,233 @@
+"""Claim: INT8 is >= 2.5 times faster than fp32 on ONNX Runtime: ResNet18 (trt-s8, lowered) and MobileNetV2 (cpu-u8).
+
+Batch 1, one thread, engine only: a ready tensor in, scores out. All engines of a net take turns in one process in
+short rounds, and each round gives one ratio fp32 / INT8 of neighbouring medians; the row shows the median of these
+ratios with its distribution-free 95 % interval, so a drift of the machine falls on both sides. Beside them stand both
+profiles and w4a8: a 4-bit grid in int8 kernels runs the same kernels, so no speed-up over w8a8 is claimed for it.
+
+The clock is the wall's; `--clock cpu` counts the process's CPU time instead, which other processes' turns on a busy
+machine do not enter (they still share its caches); the record says which one it was.
+
+Asserted before timing: every layer is integer in each quantized engine, the lowered files simulate to the same bits as
+those they were lowered from, and engine and simulation agree within 5 % of the largest score. The verdict is "met" if
+the whole interval lies above the goal, "missed" if it lies below, else "undecided".
+
+    ROBUSTMQ_DATA=... python benchmarks/bench_int8_speed.py
+    ROBUSTMQ_DATA=... python benchmarks/bench_int8_speed.py --nets resnet18 --seconds 1 --rounds 6 --no-save
+
+The ResNet18 has random weights (see resnet18.py) and is calibrated on noise; MobileNetV2 on ImageNet images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from robustmq_trt.calib.calibrate import calibrate
+from robustmq_trt.core.files import sha256_file, write_json
+from robustmq_trt.core.precision import Precision
+from robustmq_trt.core.provenance import provenance
+from robustmq_trt.core.ranges import RangeTable
+from robustmq_trt.core.recipe import Recipe
+from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
+from robustmq_trt.evaluate.latency import measure_latency
+from robustmq_trt.evaluate.spread import percentile
+from robustmq_trt.evaluate.stopwatch import Budget
+from robustmq_trt.evaluate.target import Target
+from robustmq_trt.evaluate.timing import Timing
+from robustmq_trt.export.equality import prove_equal
+from robustmq_trt.export.grid import to_grid
+from robustmq_trt.export.lower import lower
+from robustmq_trt.export.onnx_file import read_model, write_model
+from robustmq_trt.export.prepare import prepare
+from robustmq_trt.export.qdq import quantize
+from robustmq_trt.inputs.catalog import find_preset
+from robustmq_trt.inputs.loader import stream_images
+from robustmq_trt.inputs.pipeline import Pipeline
+from robustmq_trt.inputs.sources import open_dataset
+
+GOAL = 2.5
+GOALS = {"resnet18": "w8a8 trt-s8 lowered", "mobilenet_v2": "w8a8 cpu-u8"}
+IMAGES = 16
+FLOAT = "fp32"
+CLOCKS = {"wall": time.perf_counter_ns, "cpu": time.process_time_ns}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A float net and the images it is calibrated and timed on."""
+
+    model: onnx.ModelProto
+    pipeline: Pipeline
+    pixels: NDArray[np.uint8]
+
+    @property
+    def tensor(self) -> NDArray[np.float32]:
+        """The images as the engine's input."""
+        return self.pipeline.tensor(self.pixels)
+
+
+def main() -> None:
+    options = parse()
+    documents = {}
+    for net in options.nets:
+        print(f"{net}: exporting, calibrating, proving", flush=True)
+        documents[net] = measure(net, options)
+        for row in documents[net]["rows"]:
+            print(line(row), flush=True)
+    if options.save:
+        print(f"written: {save(options, documents)}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", nargs="+", choices=GOALS, default=list(GOALS))
+    parser.add_argument("--seconds", type=float, default=8.0, help="inside the clock, per engine")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--no-save", dest="save", action="store_false")
+    return parser.parse_args()
+
+
+# The files
+
+
+def load(net: str, seed: int) -> Subject:
+    if net == "resnet18":
+        from resnet18 import SIZE, exported
+
+        noise = np.random.default_rng(seed).integers(0, 256, (IMAGES, *SIZE, 3), dtype=np.uint8)
+        return Subject(model=exported(), pipeline=find_preset("torchvision").for_size(*SIZE), pixels=noise)
+    data, pipeline = Path(os.environ["ROBUSTMQ_DATA"]), find_preset("tflite-mobilenet")
+    drawn = open_dataset(data / "data" / "imagenet600").subset(IMAGES, seed)
+    pixels = np.concatenate([chunk.images for chunk in stream_images(drawn, pipeline, batch=8, threads=1)])
+    model = prepare(read_model(data / "models" / "mobilenet_v2_float.onnx")).model
+    return Subject(model=model, pipeline=pipeline, pixels=pixels)
+
+
+def quantized(subject: Subject) -> dict[str, onnx.ModelProto]:
+    """Give each engine's file; the lowered ones are proven equal to those they were lowered from."""
+
+    def batches() -> Iterator[NDArray[np.float32]]:
+        yield from np.split(subject.tensor, IMAGES // 4)
+
+    ranges = RangeTable(
+        method="minmax",
+        images=IMAGES,
+        model_sha256="",
+        data_sha256="",
+        preset=subject.pipeline.name,
+        ranges=calibrate(subject.model, batches, methods=["minmax"], threads=1)["minmax"],
+    )
+    recipe = Recipe(precision=Precision.parse("w4a8"))
+    files = {}
+    for profile in ("trt-s8", "cpu-u8"):
+        eight = quantize(subject.model, ranges, profile=profile)
+        for precision, model in {"w8a8": eight, "w4a8": to_grid(eight, subject.model, ranges, recipe=recipe)}.items():
+            if profile == "trt-s8":
+                lowered = lower(model).model
+                prove_equal(model, lowered, subject.tensor[:2])
+                files[f"{precision} trt-s8 lowered"] = lowered
+            else:
+                files[f"{precision} cpu-u8"] = model
+    return files
+
+
+# Correctness before time
+
+
+def checked(path: Path, images: NDArray[np.float32]) -> dict[str, Any]:
+    """Assert that a file runs in integers and computes what its simulation computes; say by how much they differ."""
+    scores = {}
+    for simulate in (False, True):
+        engine = OnnxRuntimeEngine.open(path, threads=1, simulate=simulate)
+        scores[simulate] = engine.infer(images)
+        if not simulate:
+            coverage = engine.audit().integer_coverage
+        engine.close()
+    difference = float(np.abs(scores[False] - scores[True]).max() / np.abs(scores[True]).max())
+    assert coverage == 1.0, f"{path.name}: {coverage:.3f} of the multiply-accumulates are integer"
+    assert difference <= 0.05, f"{path.name}: engine and simulation differ by {difference:.3f} of the largest score"
+    return {"integer_coverage": coverage, "largest_difference_from_simulation": difference}
+
+
+# The race
+
+
+def measure(net: str, options: argparse.Namespace) -> dict[str, Any]:
+    subject = load(net, options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name, model in {FLOAT: subject.model, **quantized(subject)}.items():
+            paths[name] = Path(folder) / f"{name.replace(' ', '-')}.onnx"
+            write_model(model, paths[name])
+        facts = {name: checked(path, subject.tensor[:4]) for name, path in paths.items() if name != FLOAT}
+        facts[FLOAT] = {"integer_coverage": 0.0}
+        targets = [target(name, path, subject.pipeline) for name, path in paths.items()]
+        load_before = os.getloadavg()[0]
+        budget = Budget(seconds=options.seconds, rounds=options.rounds, min_queries=2 * options.rounds, batches=(1,))
+        report = measure_latency(
+            targets,
+            list(subject.pixels),
+            budget=budget,
+            scopes=("engine",),
+            seed=options.seed,
+            clock=CLOCKS[options.clock],
+        )
+    single = {timing.engine: timing for timing in report.timings if timing.scenario == "single-stream"}
+    rows = [{**row(net, single[name], single[FLOAT]), **facts[name]} for name in paths]
+    sizes = {each.name: each.identity for each in targets}
+    return {"load_before_timing": load_before, "files": sizes, "budget": report.budget.to_json(), "rows": rows}
+
+
+def target(name: str, path: Path, pipeline: Pipeline) -> Target:
+    identity = {"sha256": sha256_file(path), "size_bytes": path.stat().st_size}
+    return Target(name=name, engine=OnnxRuntimeEngine.open(path, threads=1), pipeline=pipeline, identity=identity)
+
+
+def row(net: str, timing: Timing, reference: Timing) -> dict[str, Any]:
+    found: dict[str, Any] = {"net": net, **timing.to_json()}
+    if timing is reference:
+        return found
+    ratio = percentile(np.divide(reference.rounds, timing.rounds), 0.5)
+    found["times_fp32"] = {"value": ratio.value, "low": ratio.low, "high": ratio.high, "rounds": ratio.n}
+    if GOALS[net] == timing.engine:
+        found["goal"] = GOAL
+        found["verdict_on_goal"] = "met" if ratio.low >= GOAL else "missed" if ratio.high < GOAL else "undecided"
+    return found
+
+
+def line(found: dict[str, Any]) -> str:
+    median = found["statistics"]["p50"]["value"]
+    start = f"  {found['engine']:22}{median:8.2f} ms"
+    if "times_fp32" not in found:
+        return start
+    ratio = found["times_fp32"]
+    goal = f"  goal {found['goal']}: {found['verdict_on_goal']}" if "goal" in found else ""
+    return f"{start}{ratio['value']:7.2f}x fp32 [{ratio['low']:.2f}, {ratio['high']:.2f}] n={ratio['rounds']}{goal}"
+
+
+def save(options: argparse.Namespace, documents: dict[str, Any]) -> Path:
+    made = provenance()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    path: Path = options.results / f"int8_speed_{today}_onnxruntime-{made['packages']['onnxruntime']}.json"
+    setting = {"batch": 1, "threads": 1, "clock": options.clock, "seed": options.seed, "goal": GOAL}
+    write_json(path, {"date": today, "definition": __doc__, **setting, "provenance": made, "nets": documents})
+    return path
+
+
+if __name__ == "__main__":
+    main()
