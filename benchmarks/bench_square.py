@@ -29,6 +29,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -380,7 +381,7 @@ def build(source: Path, tensors: Floats, folder: Path) -> Path:
     target = folder / "r20_int8.onnx"
     logging.disable(logging.WARNING)
     quantize_static(
-        source,
+        shutil.copy(source, folder),  # it writes files beside the model it reads
         target,
         _Rows(tensors, "input"),
         quant_format=QuantFormat.QDQ,
