@@ -7,8 +7,10 @@ here, so the harness weighs most. Both are timed in turns; needs ROBUSTMQ_DATA.
 """
 
 import argparse
+import datetime
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +19,8 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-from robustmq_trt.core.provenance import cpu
+from robustmq_trt.core.files import write_json
+from robustmq_trt.core.provenance import provenance
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.spread import ratio_over_rounds
 from robustmq_trt.evaluate.stopwatch import Budget, Work, time_rounds
@@ -36,8 +39,9 @@ class _Noise:
 
 def int8_model(folder: Path) -> Path:
     path = folder / "r20_int8.onnx"
+    source = Path(os.environ["ROBUSTMQ_DATA"]) / "models" / "resnet20_cifar10_float.onnx"
     quantize_static(
-        Path(os.environ["ROBUSTMQ_DATA"]) / "models" / "resnet20_cifar10_float.onnx",
+        shutil.copy(source, folder),  # it writes files beside the model it reads
         path,
         _Noise(),
         quant_format=QuantFormat.QDQ,
@@ -93,24 +97,22 @@ def main() -> None:
             bare.append(bare_median(session, image, arguments.queries))
             harness.append(harness_median(engine, image, arguments.queries))
     ratio = ratio_over_rounds(harness, bare, seed=0)
-    print(
-        json.dumps(
-            {
-                "claim": "harness median / bare loop median",
-                "value": ratio.value,
-                "low": ratio.low,
-                "high": ratio.high,
-                "rounds": ratio.n,
-                "queries_per_round": arguments.queries,
-                "bare_ms": float(np.median(bare)) / 1e6,
-                "harness_ms": float(np.median(harness)) / 1e6,
-                "verdict": verdict(ratio.low, ratio.high),
-                "cpu": cpu(),
-                "onnxruntime": ort.__version__,
-            },
-            indent=2,
-        )
-    )
+    found = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "claim": "harness median / bare loop median",
+        "value": ratio.value,
+        "low": ratio.low,
+        "high": ratio.high,
+        "rounds": ratio.n,
+        "queries_per_round": arguments.queries,
+        "bare_ms": float(np.median(bare)) / 1e6,
+        "harness_ms": float(np.median(harness)) / 1e6,
+        "verdict": verdict(ratio.low, ratio.high),
+        "provenance": provenance(),
+    }
+    print(json.dumps(found, indent=2))
+    results = Path(__file__).parent / "results"
+    write_json(results / f"harness_{found['date']}_onnxruntime-{ort.__version__}.json", found)
 
 
 if __name__ == "__main__":

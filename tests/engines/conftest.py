@@ -1,5 +1,6 @@
 """Tiny classifiers as ONNX text, and the real networks quantized by ONNX Runtime's own quantizer."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
@@ -199,7 +200,7 @@ def quantized(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         if not path.exists():
             source = realdata / "models" / f"{name}.onnx"
             quantize_static(
-                source,
+                shutil.copy(source, folder),  # it writes files beside the model it reads
                 path,
                 _Noise(source),
                 quant_format=QuantFormat.QDQ,

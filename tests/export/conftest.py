@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delitem(sys.modules, "usermodel", raising=False)
     yield tmp_path
     sys.modules.pop("usermodel", None)
+
+
+@pytest.fixture
+def operators() -> Callable[[onnx.ModelProto], Counter[str]]:
+    """Count the operators of a graph."""
+    return lambda model: Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.fixture
+def assert_close() -> Callable[[np.ndarray, np.ndarray], None]:
+    """Compare scores at 1e-5 of the largest."""
+    return lambda got, expected: np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
