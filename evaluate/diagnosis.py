@@ -16,6 +16,7 @@ from ..core.manifest import RANGES, Manifest
 from ..core.statistics import Interval, holm, mcnemar_exact, wilson
 from ..engines.protocol import Engine
 from ..inputs.pipeline import Pipeline
+from .score_kind import log_probabilities, looks, score_kind
 from .vendor import fit
 
 Floats = NDArray[np.float32]
@@ -25,8 +26,6 @@ _COLOURS = ("rgb", "bgr")
 _ALPHA = 0.05
 _CHANCE_ALPHA = 0.01
 _RESAMPLES = 20_000
-_FLOOR = 1 / 512  # half a level of a uint8 softmax: what a score of zero may have been
-_LEVELS = 256
 _AS_PIXELS = "0..255"
 _EQUAL = "same input within one level"
 
@@ -151,24 +150,8 @@ def diagnose(
         images=len(images),
         evidence=_evidence(trials, chosen, same, seed),
         layout=f"{engine.spec.layout}: the input's shape {engine.spec.image_shape} allows no other",
-        scores=f"{kind}: {_looks(scores)}",
+        scores=f"{kind}: {looks(scores)}",
     )
-
-
-def score_kind(scores: Floats) -> str:
-    """Tell what scores are by their looks.
-
-    Probabilities lie in [0, 1] and sum to 1, up to half a level per class where they are rounded to 256 levels; then
-    they are ``uint8-scores``. Everything else counts as ``logits``.
-
-    Args:
-        scores: (N, C) float32.
-    """
-    sums = scores.sum(axis=1)
-    if scores.min() < 0 or scores.max() > 1.001 or abs(float(np.median(sums)) - 1) > 0.5:
-        return "logits"
-    levels = scores * _LEVELS
-    return "uint8-scores" if np.array_equal(levels, np.rint(levels)) else "probabilities"
 
 
 def _ranges(engine: Engine) -> list[str]:
@@ -217,19 +200,7 @@ def _trial(hypothesis: Hypothesis, scores: Floats, labels: NDArray[np.int64]) ->
     known = scores[:, hypothesis.offset :]
     prediction = np.where(np.isfinite(known), known, -np.inf).argmax(axis=1) + hypothesis.offset
     own = np.arange(len(labels)), wanted
-    return _Trial(hypothesis=hypothesis, right=prediction == wanted, likelihood=_log_probabilities(scores)[own])
-
-
-def _log_probabilities(scores: Floats) -> NDArray[np.float64]:
-    wide = np.nan_to_num(scores.astype(np.float64), nan=0.0, posinf=1e30, neginf=-1e30)
-    if score_kind(scores) != "logits":
-        logs: NDArray[np.float64] = np.log(wide + _FLOOR)
-        return logs
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    shares = powers / powers.sum(axis=1, keepdims=True)
-    logs = np.log(shares + _FLOOR)  # one floor for all, so that a single confident mistake does not decide
-    return logs
+    return _Trial(hypothesis=hypothesis, right=prediction == wanted, likelihood=log_probabilities(scores)[own])
 
 
 def _choose(trials: Mapping[Hypothesis, _Trial], same_as_pixels: frozenset[str]) -> _Trial:
@@ -316,9 +287,3 @@ def _manifest(engine: Engine, chosen: Hypothesis, kind: str, preset: str, classe
         offset=chosen.offset,
         classes=min(classes or given, given - chosen.offset),
     )
-
-
-def _looks(scores: Floats) -> str:
-    sums = scores.sum(axis=1)
-    grid = ", all on 256 levels" if np.array_equal(scores * _LEVELS, np.rint(scores * _LEVELS)) else ""
-    return f"values {scores.min():.3g}..{scores.max():.3g}, rows sum to {sums.min():.3g}..{sums.max():.3g}{grid}"

@@ -10,7 +10,8 @@ from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.manifest import RANGES
 from robustmq_trt.engines.audit import Audit
 from robustmq_trt.engines.protocol import EngineSpec
-from robustmq_trt.evaluate.diagnosis import diagnose, score_kind
+from robustmq_trt.evaluate.diagnosis import diagnose
+from robustmq_trt.evaluate.score_kind import score_kind
 from robustmq_trt.inputs.catalog import find_preset
 
 CLASSES, SIDE = 10, 6
