@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.errors import InputError, unknown
 from .pipeline import Pipeline
+from .systematic_grid import ROBUSTMQ_GRID
 
 _TORCHVISION = Pipeline(
     name="torchvision",
@@ -32,6 +33,7 @@ PRESETS: Mapping[str, Pipeline] = {
     "tflite-mobilenet": replace(_TORCHVISION, name="tflite-mobilenet", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     # Images are stored at the model's size: nothing is cut, and one of another size is squashed.
     "cifar10": replace(_TORCHVISION, name="cifar10", geometry="squash", crop_fraction=1.0, size=(32, 32)),
+    **ROBUSTMQ_GRID,
 }
 """Preset name to pipeline, at the size it is usually run; ``Pipeline.for_size`` fits it to a model."""
 
