@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,8 +70,7 @@ def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dic
     ranges = load_images(seen, pipeline, threads=1)
     candidates = load_images(rest.subset(min(4 * count, len(rest.samples)), SEED), pipeline, threads=1)
     source = data / "models" / model
-    # The quantizer writes beside its source, where another run may be at work.
-    built = build(Path(shutil.copy(source, folder)), pipeline.tensor(ranges.images), folder)
+    built = build(source, pipeline.tensor(ranges.images), folder)
     subjects = {}
     for name, path in (("int8", built), ("float", source)):
         engine = OnnxRuntimeEngine.open(path, threads=threads)
