@@ -11,7 +11,6 @@ from PIL import Image
 from robustmq_trt.calib.calibrate import calibrate
 from robustmq_trt.calib.graph import absorbed_tensors
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 pytestmark = [pytest.mark.realdata, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 

@@ -10,7 +10,6 @@ from robustmq_trt.calib.calibrate import calibrate
 from robustmq_trt.calib.catalog import METHODS
 from robustmq_trt.core.errors import InputError, UnsupportedError
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 ALL = sorted(METHODS)
 
 

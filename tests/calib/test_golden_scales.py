@@ -30,8 +30,6 @@ from robustmq_trt.inputs.catalog import find_preset
 from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.sources import open_dataset
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
-
 GOLDEN = Path(__file__).parent / "golden"
 METHODS = ("minmax", "percentile", "entropy", "mse")
 SEED = 0

@@ -84,7 +84,8 @@ def qdq_model(saved: Callable[[str], Path]) -> Path:
 @pytest.fixture
 def ir_model(qdq_model: Path) -> Path:
     """The QDQ classifier as OpenVINO's own format: `model.xml` with `model.bin` beside it."""
-    openvino = pytest.importorskip("openvino", reason="needs the openvino extra")
+    import openvino
+
     path = qdq_model.with_name("ir") / "model.xml"
     path.parent.mkdir()
     openvino.save_model(openvino.Core().read_model(qdq_model), path, compress_to_fp16=False)
@@ -94,7 +95,7 @@ def ir_model(qdq_model: Path) -> Path:
 @pytest.fixture
 def tflite(tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny classifier as a .tflite file: convolution, mean over the image, matrix product, softmax."""
-    schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs the litert extra")
+    import ai_edge_litert.schema_py_generated as schema
 
     def save(dtype: str = "uint8", batch: int = 1, operator: str | None = None) -> Path:
         path = tmp_path / f"{dtype}_{batch}_{operator}.tflite"
@@ -244,7 +245,10 @@ def v2() -> ModuleType:
 @pytest.fixture
 def served_model(qdq_model: Path, v2: ModuleType) -> Iterator[str]:
     """The URL of the QDQ classifier, served by ONNX Runtime in this process."""
-    session = pytest.importorskip("onnxruntime").InferenceSession(qdq_model, providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(qdq_model, providers=["CPUExecutionProvider"])
+
     service = v2.Service(score=lambda images: session.run(None, {"x": images})[0], shape=[-1, 3, 8, 8], classes=5)
     with v2.served(service) as url:
         yield url

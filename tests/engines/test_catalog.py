@@ -94,7 +94,6 @@ def test_an_existing_file_with_a_colon_in_its_name_is_a_file(
 
 
 def test_a_prefix_chooses_what_runs_one_file(qdq_model: Path):
-    pytest.importorskip("openvino", reason="needs the openvino extra")
     targets = ["onnxruntime:", "simulation:", "openvino:", ""]
 
     kinds = [open_engine(f"{prefix}{qdq_model}", threads=1).provenance()["kind"] for prefix in targets]

@@ -28,7 +28,6 @@ CASES = [
 @pytest.fixture(params=CASES, ids=lambda case: "".join((case[0].name, case[1])))
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     backend, suffix = request.param
-    pytest.importorskip(backend.module, reason=f"needs: {backend.install}")
     opened = open_engine(f"{backend.name}:{request.getfixturevalue(EXAMPLES[suffix])}", threads=1)
     yield opened
     opened.close()

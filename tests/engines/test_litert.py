@@ -11,8 +11,6 @@ from robustmq_trt.engines.catalog import open_engine
 from robustmq_trt.engines.litert import LiteRtEngine
 from robustmq_trt.engines.litert_files import read_source
 
-pytest.importorskip("ai_edge_litert", reason="needs the litert extra")
-
 Save = Callable[..., Path]
 
 

@@ -27,8 +27,6 @@ def fuzz() -> ModuleType:
 
 @pytest.mark.parametrize("kind", ["onnx", "ir", "plan"])
 def test_a_damaged_file_is_refused_or_another_network_and_kills_nothing(fuzz: ModuleType, kind: str, tmp_path: Path):
-    if kind == "ir":
-        pytest.importorskip("openvino", reason="needs the openvino extra")
     goods = fuzz.good_files(kind, tmp_path)
 
     found = [fuzz.run(kind, number, goods, tmp_path, seed=1) for number in range(2)]

@@ -11,8 +11,6 @@ from robustmq_trt.core.errors import InputError, RobustMQError, UnsupportedError
 from robustmq_trt.core.files import sha256_file
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 
-pytest.importorskip("onnxruntime", reason="needs: pip install 'robustmq-trt[cpu]'")
-
 IMAGES = np.random.default_rng(3).normal(size=(4, 3, 8, 8)).astype(np.float32)
 
 Save = Callable[[str], Path]

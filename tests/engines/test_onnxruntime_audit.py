@@ -10,8 +10,6 @@ from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.engines.onnxruntime_kernels import disagreements, read_profile
 from robustmq_trt.engines.onnxruntime_reasons import NOT_DETERMINED
 
-pytest.importorskip("onnxruntime", reason="needs: pip install 'robustmq-trt[cpu]'")
-
 CONV_MACS, GEMM_MACS = 8 * 8 * 4 * 27, 5 * 4
 
 

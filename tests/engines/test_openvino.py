@@ -13,8 +13,6 @@ from robustmq_trt.core.errors import InputError, RefusedError, RobustMQError, Un
 from robustmq_trt.engines.openvino import OpenVinoEngine
 from robustmq_trt.engines.selftest import self_test
 
-openvino = pytest.importorskip("openvino", reason="needs the openvino extra")
-
 
 def noise(count: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(0, 1, (count, *(shape or (3, 8, 8)))).astype(np.float32)

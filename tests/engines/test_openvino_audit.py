@@ -11,8 +11,6 @@ from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.engines.openvino import OpenVinoEngine
 from robustmq_trt.engines.openvino_audit import _judge, _Kernel, _partner
 
-pytest.importorskip("openvino", reason="needs the openvino extra")
-
 
 def audited(path: Path, *, simulate: bool = False) -> Audit:
     return OpenVinoEngine.open(path, threads=1, simulate=simulate).audit()

@@ -65,7 +65,8 @@ def test_nibbles_are_those_of_an_onnx_int4_tensor() -> None:
 
 
 def test_packed_blocks_have_the_layout_of_onnx_runtimes_own_quantizer(weight: np.ndarray) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
+    import onnxruntime
+
     quantize = getattr(onnxruntime.capi._pybind_state, "quantize_matmul_4bits", None)
     if quantize is None:
         pytest.skip("this ONNX Runtime does not expose its 4-bit quantizer")
@@ -83,7 +84,8 @@ def test_packed_blocks_have_the_layout_of_onnx_runtimes_own_quantizer(weight: np
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("block", [16, 32, 64, 128])
 def test_onnx_runtime_reads_the_packed_weights_as_their_values(weight: np.ndarray, bits: int, block: int) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
+    import onnxruntime
+
     codes = block_codes(weight, block=block, bits=bits)
     sizes = {"K": 128, "N": 24, "bits": bits, "block_size": block}
     node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **sizes)

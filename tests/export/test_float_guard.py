@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from robustmq_trt.calib import calibrate
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.export.float_guard import guard_float_layers
 from robustmq_trt.export.qdq import quantize
@@ -33,7 +34,6 @@ def chain(make_model) -> onnx.ModelProto:
 
 @pytest.fixture
 def ranges(chain, images) -> RangeTable:
-    calibrate = pytest.importorskip("robustmq_trt.calib.calibrate")
     found = calibrate.calibrate(chain, lambda: [images(chain, 32)], methods=["minmax"])["minmax"]
     return RangeTable(method="minmax", images=32, model_sha256="", data_sha256="", preset="", ranges=found)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as runtime
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -23,8 +24,6 @@ from robustmq_trt.export.lower import lower
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
-
-runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 RESIDUAL = """
 net (float[N,3,8,8] image) => (float[N,5] logits) {

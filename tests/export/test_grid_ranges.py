@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxruntime.quantization import quant_utils
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.ranges import RangeTable
 from robustmq_trt.export.grid_ranges import asymmetric_step, effective_ranges, symmetric_step
 
-quant_utils = pytest.importorskip("onnxruntime.quantization.quant_utils", reason="needs the cpu extra")
 BOUND = st.floats(-1e4, 1e4, width=32)
 
 

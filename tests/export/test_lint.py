@@ -159,7 +159,6 @@ def test_an_unknown_target_is_named():
 
 
 def quantized(model: onnx.ModelProto, profile: str, **options: Any) -> onnx.ModelProto:
-    pytest.importorskip("onnxruntime", reason="needs the cpu extra")
     names = quantizable_tensors(model, profile=profile)
     ranges = RangeTable(
         method="min-max",
@@ -191,7 +190,8 @@ def test_what_was_lowered_for_cpus_is_not_for_tensorrt(make_net):
 
 
 def test_onnxruntimes_own_files_break_the_rules_they_are_known_to_break(make_net, tmp_path):
-    quantization = pytest.importorskip("onnxruntime.quantization", reason="needs the cpu extra")
+    from onnxruntime import quantization
+
     onnx.save(prepare(make_net("conv_bn")).model, tmp_path / "float.onnx")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]

@@ -19,8 +19,6 @@ from robustmq_trt.export.onnx_file import check_model, read_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
 
-runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
-
 RESIDUAL = """
 net (float[N,3,8,8] image) => (float[N,5] logits) <float lo = {0.0}, float hi = {6.0}> {
     a = Conv<pads=[1,1,1,1]>(image, w)

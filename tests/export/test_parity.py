@@ -45,7 +45,6 @@ def test_random_images_depend_on_the_seed_only():
 
 
 def test_the_runner_gives_the_references_scores(make_net, run_reference):
-    pytest.importorskip("onnxruntime", reason="needs the cpu extra")
     model = make_net("conv_bn")
     images = random_images((8, 8))
 
@@ -53,7 +52,6 @@ def test_the_runner_gives_the_references_scores(make_net, run_reference):
 
 
 def test_a_graph_the_runtime_cannot_run_is_named(make_net):
-    pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
     with pytest.raises(UnsupportedError, match="cannot run"):
         run_onnx(make_net("conv_bn"), random_images((9, 9)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as runtime
 import pytest
 from onnx import numpy_helper
 
@@ -17,8 +18,6 @@ from robustmq_trt.export.onnx_file import check_model, read_model, write_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantizable_tensors, quantize
 from robustmq_trt.export.signature import classifier_signature
-
-runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 
 def observe(model: onnx.ModelProto, batch: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -273,7 +272,7 @@ def test_quantizing_is_quiet_and_leaves_logging_and_folders_alone(make_net, imag
 
 def theirs(model: onnx.ModelProto, batch: np.ndarray, folder: Path, excluded: list[str]) -> onnx.ModelProto:
     """Quantize with onnxruntime's own min-max calibration and the same flags."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
+    from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

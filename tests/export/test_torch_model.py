@@ -5,16 +5,13 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.export.parity import run_onnx
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.signature import classifier_signature
 from robustmq_trt.export.torch_model import export_torch
-
-torch = pytest.importorskip("torch", reason="needs the torch extra")
-pytest.importorskip("onnxscript", reason="needs the torch extra")
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 
 def torch_scores(module, images):

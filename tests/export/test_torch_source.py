@@ -5,11 +5,10 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from robustmq_trt.core.errors import InputError, RefusedError, UnsupportedError
 from robustmq_trt.export.torch_source import load_source
-
-torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 
 def test_a_users_module_comes_in_eval_mode_and_the_path_is_restored(here):

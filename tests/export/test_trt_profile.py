@@ -15,8 +15,6 @@ from robustmq_trt.export.qdq import quantizable_tensors, quantize
 from robustmq_trt.export.weight_forms import store_weights
 from robustmq_trt.export.wiring import Wiring
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
-
 NET = """
 net (float[N,3,8,8] image) => (float[N,5] logits) {
     a = Conv<pads=[1,1,1,1]>(image, w, b)
