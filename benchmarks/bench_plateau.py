@@ -1,9 +1,11 @@
 """Claim: rounding hides the way from attacks that compare two answers, not from one that averages over all of them.
 
-Every attack named (``--attack``, as on the command line) is run on an INT8 engine and on its float model, on the images
-that the engine gets right, with the engine judging what is delivered once more. No setting is fitted to a network.
+Every attack named (``--attack``, as on the command line; ``accept=strict`` is Square as the libraries have it) is run on
+an INT8 engine and on its float model, on the images that the engine gets right, with the engine judging what is
+delivered once more. No setting is fitted to a network. With several seeds a row is the mean over them, its interval a
+bootstrap over images, which each seed attacks anew; ``by_seed`` has every seed's own rate and exact McNemar test.
 
-    ROBUSTMQ_DATA=... python benchmarks/bench_plateau.py --images 200                    # ResNet20, the record
+    ROBUSTMQ_DATA=... python benchmarks/bench_plateau.py --images 200 --seeds 3          # ResNet20, the record
     ROBUSTMQ_DATA=... python benchmarks/bench_plateau.py --net mobilenet --images 40 --attack ...
     ROBUSTMQ_DATA=... python benchmarks/bench_plateau.py --images 10 --no-save
 
@@ -19,6 +21,7 @@ import argparse
 import datetime
 import os
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from numpy.typing import NDArray
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.core.statistics import mcnemar_exact
+from robustmq_trt.core.statistics import mcnemar_exact, paired_bootstrap
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.attacks.catalog import ATTACKS, parse_attack, start_of
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
@@ -53,12 +56,22 @@ NETS = {
     "resnet20": ("cifar10", "cifar10_2000", "resnet20_cifar10_float.onnx", "resnet56_cifar10_float.onnx", 256),
     "mobilenet": ("tflite-mobilenet", "imagenet600", "mobilenet_v2_float.onnx", "mobilenet_v2_qat_float.onnx", 64),
 }
+STRICT = ",accept=strict"
 USUAL = (
+    "square:eps=2,queries=500,accept=strict",
     "square:eps=2,queries=500",
     "linear:eps=2,queries=500",
-    "square:eps=2,queries=500,start=mifgsm",
     "linear:eps=2,queries=500,start=mifgsm",
 )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One attack on one engine with one seed: who was fooled after how many queries, and who by the start alone."""
+
+    fooled: NDArray[np.bool_]
+    queries: NDArray[np.int64]
+    start_alone: float | None
 
 
 def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dict[str, Subject], Twin]:
@@ -87,25 +100,29 @@ def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dic
     return subjects, Twin.open(data / "models" / other, pipeline, threads=threads)
 
 
-def starts_of(condition: Condition, subject: Subject, twin: Twin) -> NDArray[np.uint8] | None:
+def starts_of(condition: Condition, subject: Subject, twin: Twin, seed: int) -> NDArray[np.uint8] | None:
     first = start_of(condition)
     if first is None:
         return None
     entry = ATTACKS[first.name]
-    task = TransferTask(images=subject.images, labels=subject.labels, hashes=subject.hashes, source=twin, seed=SEED)
+    task = TransferTask(images=subject.images, labels=subject.labels, hashes=subject.hashes, source=twin, seed=seed)
     made: NDArray[np.uint8] = entry.craft(task, dict(first.settings)).adversarials  # type: ignore[union-attr]
     return made
 
 
-def attacked(condition: Condition, subject: Subject, twin: Twin, access: str) -> dict[str, Any]:
+def attacked(spec: str, subject: Subject, twin: Twin, access: str, seed: int) -> Outcome:
     """One attack on one engine, its claims checked against the engine."""
+    condition = parse_attack(spec.removesuffix(STRICT))
     attack = QUERY_ATTACKS[condition.name].make(dict(condition.settings))
-    starts = starts_of(condition, subject, twin)
+    if spec.endswith(STRICT):
+        assert isinstance(attack, SquareLinf)
+        attack = replace(attack, accept="strict")
+    starts = starts_of(condition, subject, twin, seed)
     states = (
         attack.begin(
             subject.images[i],
             int(subject.labels[i]),
-            image_stream(SEED, attack.task, subject.hashes[i]),
+            image_stream(seed, attack.task, subject.hashes[i]),
             None if starts is None else starts[i],
         )
         for i in range(len(subject.images))
@@ -117,39 +134,52 @@ def attacked(condition: Condition, subject: Subject, twin: Twin, access: str) ->
     np.testing.assert_array_equal(subject.scores(delivered).argmax(axis=1) != subject.labels, claimed)
     if QUERY_ATTACKS[condition.name].norm == "linf":
         assert linf_levels(delivered, subject.images) <= condition["eps"]
-    queries = np.array([result.queries for result in results])
+    alone = None if starts is None else float((subject.scores(starts).argmax(axis=1) != subject.labels).mean())
+    return Outcome(claimed, np.array([result.queries for result in results]), alone)
+
+
+def row_of(spec: str, outcomes: list[Outcome], first: list[Outcome]) -> dict[str, Any]:
+    """The figures of an attack over its seeds, tested against the first attack on the same engine."""
+    fooled, queries = np.stack([one.fooled for one in outcomes]), np.stack([one.queries for one in outcomes])
+    rates, none = fooled.mean(axis=0), np.zeros(fooled.shape[1])
+    spread = paired_bootstrap(rates, none, seed=0)
+    pairs = list(zip(outcomes, first, strict=False))  # a run cut short has fewer seeds of the later attacks
+    against = np.mean([other.fooled for _, other in pairs], axis=0)
+    difference = paired_bootstrap(rates, against, seed=0)
     row: dict[str, Any] = {
-        "attack": condition.label,
-        "score_access": access,
-        "success": float(claimed.mean()),
-        "interval": interval(claimed),
-        "n": len(claimed),
+        "attack": spec,
+        "success": float(fooled.mean()),
+        "interval": interval(fooled[0]) if len(fooled) == 1 else [spread.low, spread.high],
+        "n": fooled.shape[1],
+        "seeds": len(fooled),
+        "by_seed": [
+            {
+                "success": float(one.fooled.mean()),
+                "interval": interval(one.fooled),
+                "p_against_first": mcnemar_exact(
+                    int((one.fooled & ~other.fooled).sum()), int((other.fooled & ~one.fooled).sum())
+                ),
+            }
+            for one, other in pairs
+        ],
+        "difference_to_first": [difference.value, difference.low, difference.high],
         "queries_mean": float(queries.mean()),
         "queries_median": float(np.median(queries)),
-        "curve": {str(mark): float((claimed & (queries <= mark)).mean()) for mark in CURVE},
-        "fooled": claimed.tolist(),
+        "curve": {str(mark): float((fooled & (queries <= mark)).mean()) for mark in CURVE},
     }
-    if starts is not None:
-        row["start_alone"] = float((subject.scores(starts).argmax(axis=1) != subject.labels).mean())
+    if outcomes[0].start_alone is not None:
+        row["start_alone"] = outcomes[0].start_alone
     return row
 
 
-def show(engine: str, row: dict[str, Any]) -> None:
-    low, high = row["interval"]
-    start = f"  start alone {row['start_alone']:.1%}" if "start_alone" in row else ""
+def show(engine: str, spec: str, access: str, seed: int, outcome: Outcome) -> None:
+    low, high = interval(outcome.fooled)
+    start = "" if outcome.start_alone is None else f"  start alone {outcome.start_alone:.1%}"
     print(
-        f"{engine:6} {row['attack']:42} {row['score_access']:13} {row['success']:6.1%} [{low:.1%}, {high:.1%}] "
-        f"n={row['n']} queries {row['queries_mean']:.0f}/{row['queries_median']:.0f}{start}",
+        f"{engine:6} {spec:42} {access:13} seed {seed} {outcome.fooled.mean():6.1%} [{low:.1%}, {high:.1%}] "
+        f"n={len(outcome.fooled)} queries {outcome.queries.mean():.0f}/{np.median(outcome.queries):.0f}{start}",
         flush=True,
     )
-
-
-def compared(rows: list[dict[str, Any]]) -> None:
-    """Add to each row its exact McNemar test against the first attack on the same engine."""
-    first = np.array(rows[0]["fooled"])
-    for row in rows:
-        fooled = np.array(row["fooled"])
-        row["p_against_first"] = mcnemar_exact(int((fooled & ~first).sum()), int((first & ~fooled).sum()))
 
 
 def parse() -> argparse.Namespace:
@@ -159,6 +189,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--score-access", choices=SCORE_ACCESS, default="logits")
     parser.add_argument("--engine", choices=("both", "int8", "float"), default="both")
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", default="plateau", help="of the result file")
     parser.add_argument("--no-save", action="store_true")
@@ -167,38 +198,37 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    conditions = [parse_attack(spec) for spec in options.attack or USUAL]
-    found: dict[str, list[dict[str, Any]]] = {}
+    specs = options.attack or USUAL
     with tempfile.TemporaryDirectory() as folder:
         subjects, twin = open_subjects(options.net, options.images, Path(folder), options.threads)
-        for name, subject in subjects.items():
-            if options.engine not in ("both", name):
-                continue
-            found[name] = []
-            for condition in conditions:
-                found[name].append(attacked(condition, subject, twin, options.score_access))
-                show(name, found[name][-1])
-                compared(found[name])
+        models = {name: one.engine.provenance()["model_sha256"] for name, one in subjects.items()}
+        chosen = {name: one for name, one in subjects.items() if options.engine in ("both", name)}
+        found: dict[str, dict[str, list[Outcome]]] = {name: {spec: [] for spec in specs} for name in chosen}
+        for seed in range(options.seeds):
+            for spec in specs:
+                for name, subject in chosen.items():
+                    outcome = attacked(spec, subject, twin, options.score_access, seed)
+                    found[name][spec].append(outcome)
+                    show(name, spec, options.score_access, seed, outcome)
                 if not options.no_save:  # after every attack, so that a run cut short has its figures
-                    save(
-                        options, found, {key: one.engine.provenance()["model_sha256"] for key, one in subjects.items()}
-                    )
+                    save(options, found, models)
 
 
-def save(options: argparse.Namespace, found: dict[str, list[dict[str, Any]]], models: dict[str, Any]) -> None:
+def save(options: argparse.Namespace, found: dict[str, dict[str, list[Outcome]]], models: dict[str, Any]) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = provenance()
     version = made["packages"].get("onnxruntime", "unknown")
     rows = [
-        {key: value for key, value in row.items() if key != "fooled"} | {"engine": engine}
+        row_of(spec, outcomes, next(iter(listed.values()))) | {"engine": engine, "score_access": options.score_access}
         for engine, listed in found.items()
-        for row in listed
+        for spec, outcomes in listed.items()
+        if outcomes
     ]
     document = {
         "date": today,
         "net": options.net,
         "start_from": NETS[options.net][3],
-        "settings": {"seed": SEED, "batch": BATCH, "threads": options.threads, "images": options.images},
+        "settings": {"seeds": options.seeds, "batch": BATCH, "threads": options.threads, "images": options.images},
         "model_sha256": models,
         "rows": rows,
         "provenance": made,

@@ -17,11 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench_plateau import BATCH, NETS, SEED, attacked, open_subjects, show
+from bench_plateau import BATCH, NETS, SEED, attacked, open_subjects, row_of, show
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
-from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.score_access import SCORE_ACCESS
 
 BUDGET = "eps=8,queries=1000"
@@ -37,8 +36,9 @@ def measure(images: int, threads: int) -> dict[str, Any]:
         subjects, twin = open_subjects("resnet20", images, Path(folder), threads)
         for access in SCORE_ACCESS:
             for spec in LABELLED if access == "label" else SCORED:
-                rows.append(attacked(parse_attack(spec), subjects["int8"], twin, access))
-                show("int8", rows[-1])
+                outcome = attacked(spec, subjects["int8"], twin, access, SEED)
+                rows.append(row_of(spec, [outcome], [outcome]) | {"score_access": access})
+                show("int8", spec, access, SEED, outcome)
     return {"rows": rows, "model_sha256": subjects["int8"].engine.provenance()["model_sha256"]}
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         "start_from": NETS["resnet20"][3],
         "settings": {"seed": SEED, "batch": BATCH, "threads": options.threads, "images": options.images},
         "best_per_access": best,
-        "rows": [{key: value for key, value in row.items() if key != "fooled"} for row in found["rows"]],
+        "rows": found["rows"],
         "model_sha256": found["model_sha256"],
         "provenance": made,
     }
