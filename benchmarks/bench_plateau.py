@@ -1,7 +1,7 @@
 """Claim: rounding hides the way from attacks that compare two answers, not from one that averages over all of them.
 
-Every attack named (``--attack``, as on the command line; ``accept=strict`` is Square as the libraries have it) is run on
-an INT8 engine and on its float model, on the images that the engine gets right, with the engine judging what is
+Every attack named (``--attack``, as on the command line; ``accept=strict`` is Square as the libraries have it) is run
+on an INT8 engine and on its float model, on the images that the engine gets right, with the engine judging what is
 delivered once more. No setting is fitted to a network. With several seeds a row is the mean over them, its interval a
 bootstrap over images, which each seed attacks anew; ``by_seed`` has every seed's own rate and exact McNemar test.
 
