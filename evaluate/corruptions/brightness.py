@@ -18,22 +18,10 @@ AMOUNT: Mapping[ParameterSet, tuple[float, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Raise V of HSV and truncate to whole grey levels.
+    """Raise V of HSV; see ``Apply``.
 
     With hue and saturation fixed each channel grows with the largest one: ``x' = x V' / V``, so a table over (largest
     channel, channel) replaces the way to HSV and back.
-
-    Args:
-        image: (H, W, 3) uint8 RGB or BGR.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, who convert in float64. The largest and the smallest channel of a

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,22 +34,8 @@ from . import (
     speckle_noise,
     zoom_blur,
 )
-from .parameters import Draws, ParameterSet, Pixels, default_parameters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corruption:
-    """A corruption in two halves, so that tests and other languages can feed the same random numbers.
-
-    Attributes:
-        apply: Takes image, draws, severity and parameter set; gives the corrupted image and changes no argument.
-        draw: Takes a generator, the image's shape, severity and parameter set; gives the random numbers. None where
-            nothing is random; ``apply`` then takes the empty tuple.
-    """
-
-    apply: Callable[[Pixels, Draws, int, ParameterSet], Pixels]
-    draw: Callable[[np.random.Generator, tuple[int, ...], int, ParameterSet], Draws] | None = None
-
+from .parameters import ParameterSet, Pixels, default_parameters
+from .protocol import Corruption
 
 IMAGENET_C: Mapping[str, Corruption] = {
     "gaussian_noise": Corruption(draw=gaussian_noise.draw, apply=gaussian_noise.apply),
@@ -168,18 +154,7 @@ def corrupt_with(
     *,
     frost_dir: Path | None = None,
 ) -> Pixels:
-    """Corrupt one image with random numbers from a stream of the caller's.
-
-    Args:
-        image: (H, W, 3) uint8 RGB, any size from 1 x 1.
-        name: A name of ``CORRUPTIONS``.
-        severity: 1 (mild) to 5.
-        rng: Where the draws come from; advanced.
-        parameters: ``"imagenet-c"`` or ``"cifar10-c"``.
-        frost_dir: Folder with the photographs for ``frost``, or None for those of an installed imagecorruptions.
-
-    Returns:
-        (H, W, 3) uint8; ``image`` is not changed.
+    """Corrupt one image with random numbers from a stream of the caller's, which is advanced; see ``corrupt``.
 
     Raises:
         InputError: If the image is none, or name, severity or parameter set do not exist.

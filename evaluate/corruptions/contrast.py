@@ -17,19 +17,7 @@ SHARE: Mapping[ParameterSet, tuple[float, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Shrink the distance to each channel's mean and truncate to whole grey levels.
-
-    Args:
-        image: (H, W, 3) uint8.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    """Shrink the distance to each channel's mean; see ``Apply``.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; equal in every byte of photographs.

@@ -31,19 +31,7 @@ SMALL_RADIUS = 8
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Average over the disk, the image mirrored at its edges, and truncate to whole grey levels.
-
-    Args:
-        image: (H, W, 3) uint8.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    """Average over the disk, the image mirrored at its edges; see ``Apply``.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. The weights are float32 and do not sum to 1, so that all of

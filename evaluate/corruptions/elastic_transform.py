@@ -48,20 +48,10 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Map, displace with linear interpolation, the image mirrored at its edges, and truncate to whole grey levels.
+    """Map and displace with linear interpolation, the image mirrored at its edges; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (3, 2) uniform numbers in [0, 1), and (2, H, W) uint16 codes or uniform numbers in [0, 1); the
-            displacement to the right comes first.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (3, 2) uniform numbers in [0, 1), and (2, H, W) uint16 codes or uniform numbers in [0, 1);
+    the displacement to the right comes first.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. float32 here: 1 byte in 1,000 differs by one level. The package

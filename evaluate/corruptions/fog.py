@@ -41,19 +41,9 @@ def map_side(height: int, width: int) -> int:
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Add the fractal, scale back to the picture's largest value, and truncate to whole grey levels.
+    """Add the fractal and scale back to the picture's largest value; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (map_side(H, W)^2 - 1,) uint16 codes, or uniform numbers in [0, 1).
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (map_side(H, W)^2 - 1,) uint16 codes, or uniform numbers in [0, 1).
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. float32 here: 1 byte in 1,000 differs by one level.

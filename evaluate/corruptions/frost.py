@@ -52,12 +52,7 @@ def draw(
 ) -> Draws:
     """Draw a photograph and a place in it: the part of it that covers the image, (H, W, 3) uint8 RGB.
 
-    Args:
-        rng: Three uniform numbers are taken from it.
-        shape: (H, W, 3).
-        severity: Not used.
-        parameters: Parameter set.
-        folder: Where the photographs are, or None for those of imagecorruptions.
+    ``folder`` is where the photographs are, or None for those of imagecorruptions; for the rest see ``Draw``.
 
     Raises:
         UnsupportedError: If there are no photographs.
@@ -70,19 +65,9 @@ def draw(
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Add picture and frost with their weights, clip, and truncate to whole grey levels.
+    """Add picture and frost with their weights and clip; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        draws: (H, W, 3) uint8 RGB, the frost.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint8 RGB, the frost.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same frost, equal in every byte.

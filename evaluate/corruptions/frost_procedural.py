@@ -28,18 +28,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Add picture and frost with the weights of ``frost``, clip, and truncate to whole grey levels.
+    """Add picture and frost with the weights of ``frost`` and clip; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        draws: (H, W, 3) uint8 RGB, the frost.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint8 RGB, the frost.
     """
     return frost.apply(image, draws, severity, parameters)

@@ -15,19 +15,7 @@ SIGMA: Mapping[ParameterSet, tuple[float, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Smooth with edges replicated and truncate to whole grey levels.
-
-    Args:
-        image: (H, W, 3) uint8.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    """Smooth with edges replicated; see ``Apply``.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; equal in every byte of photographs.

@@ -25,22 +25,12 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Add the noise and truncate to whole grey levels, as the reference does.
+    """Add the noise; see ``Apply``.
 
     The reference computes ``uint8(clip(x / 255 + sigma n, 0, 1) * 255)``. ``x`` is whole, so truncating the sum is
     adding ``floor(255 sigma n)``: noise that is drawn and rounded without looking at the image.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (H, W, 3) uint16 codes, or standard normal numbers.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint16 codes, or standard normal numbers.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same normal numbers, equal in every byte.

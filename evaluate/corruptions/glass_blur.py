@@ -52,24 +52,14 @@ def _displacements(reach: int) -> NDArray[np.int8]:
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Blur and truncate, displace, blur and truncate again.
+    """Blur and truncate, displace, blur and truncate again; see ``Apply``.
 
     From the bottom right corner to the top left, each pixel is overwritten by the one it looks at. The reference means
     to swap the two, but the pixel looked at keeps its value: what it assigns are views of one array. A pixel that looks
     down or right thus sees what was already overwritten.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (passes, H - 2 reach, W - 2 reach, 2) integers, displacement right and down of pixels
-            ``reach + 1 .. side - reach``, in the order of the image.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (passes, H - 2 reach, W - 2 reach, 2) integers, displacement right and down of
+    pixels ``reach + 1 .. side - reach``, in the order of the image.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same displacements, equal in every byte of photographs.

@@ -23,19 +23,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Set the values with the lowest codes to 0 and those with the highest to 255.
+    """Set the values with the lowest codes to 0 and those with the highest to 255; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (H, W, 3) uint16 codes.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint16 codes.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, by way of scikit-image; equal in every byte where the same values

@@ -22,19 +22,12 @@ MAX_SIDE = 65_500
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Compress as Pillow does by default (4:2:0, baseline) and decode.
+    """Compress as Pillow does by default (4:2:0, baseline) and decode; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB; chroma is subsampled, so the channel order matters.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
+    Chroma is subsampled, so the channel order matters.
 
     Raises:
-        InputError: If severity or parameter set does not exist, or a side exceeds what JPEG holds.
+        InputError: As there, or if a side exceeds what JPEG holds.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; equal in every byte.

@@ -38,19 +38,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Blur along the direction.
+    """Blur along the direction; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (1,) angle in degrees.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (1,) angle in degrees.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, who call ImageMagick's motion blur. Sums are float32 here, so a

@@ -17,19 +17,7 @@ SHARE: Mapping[ParameterSet, tuple[float, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Shrink by area and stretch back to blocks.
-
-    Args:
-        image: (H, W, 3) uint8.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    """Shrink by area and stretch back to blocks; see ``Apply``.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, with Pillow as here; equal in every byte.

@@ -28,22 +28,10 @@ SATURATION: Mapping[ParameterSet, tuple[Saturation, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Change S of HSV and truncate to whole grey levels.
+    """Change S of HSV; see ``Apply``.
 
     With hue and value fixed the distance of each channel to the largest one grows with the saturation. Grey has no
     hue; where something is added it turns red, as in the reference.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. Where the exact result is a whole level their rounding error in

@@ -28,19 +28,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Replace each value by a Poisson count around it, white being ``PHOTONS``, truncated to whole grey levels.
+    """Replace each value by a Poisson count around it, white being ``PHOTONS``; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (H, W, 3) uint16 codes, or int64 counts of photons drawn by someone who knew the image.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint16 codes, or int64 counts of photons drawn by someone who knew the image.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same counts, equal in every byte. Codes meet each

@@ -65,19 +65,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Make the picture paler and add the streaks and their image turned by 180 degrees.
+    """Make the picture paler and add the streaks and their image turned by 180 degrees; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        draws: (H, W) uint16 codes or standard normal numbers, and (1,) angle in degrees.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W) uint16 codes or standard normal numbers, and (1,) angle in degrees.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. Flakes are float32 here: one whose brightness is the threshold to

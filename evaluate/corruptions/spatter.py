@@ -64,19 +64,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Add drops that glisten at their edges, or cover the image with mud, and truncate to whole grey levels.
+    """Add drops that glisten at their edges, or cover the image with mud; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        draws: (H, W) uint16 codes or standard normal numbers.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W) uint16 codes or standard normal numbers.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; float32 here: 1 byte in 10,000 differs by one level.

@@ -23,19 +23,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], severity: int, parame
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Multiply every value by ``1 + sigma n`` and truncate to whole grey levels.
+    """Multiply every value by ``1 + sigma n``; see ``Apply``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        draws: (H, W, 3) uint16 codes, or standard normal numbers, which are used in float64.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    ``draws``: (H, W, 3) uint16 codes, or standard normal numbers, which are used in float64.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261; with the same normal numbers, equal in every byte.

@@ -29,19 +29,7 @@ ZOOM: Mapping[ParameterSet, tuple[Zoom, ...]] = {
 
 
 def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) -> Pixels:
-    """Average the image with itself at every zoom factor, and truncate to whole grey levels.
-
-    Args:
-        image: (H, W, 3) uint8.
-        draws: Not used; nothing is random here.
-        severity: 1 to 5.
-        parameters: Parameter set.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: If severity or parameter set does not exist.
+    """Average the image with itself at every zoom factor; see ``Apply``.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261. The image itself counts once more beside factor 1, and rounding
