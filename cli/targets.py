@@ -168,8 +168,8 @@ def _pipelines(sources: Sequence[_Source], preset: str | None) -> list[Pipeline]
     return [declared.get(source.target, shared) for source in sources]
 
 
-def _geometry(pipeline: Pipeline) -> tuple[object, ...]:
-    return pipeline.decoder, pipeline.resize, pipeline.geometry, pipeline.crop_fraction
+def _geometry(pipeline: Pipeline) -> str:
+    return find_preset(DEFAULT_PRESET).with_geometry_of(pipeline).fingerprint
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -1,15 +1,17 @@
 """What a stored image says about itself before anything is decoded: format, size, and the bytes without metadata.
 
 Metadata (EXIF, ICC profiles, XMP, text, animation frames) is cut from JPEG and PNG files here, so no decoder can act on
-it: every decoder sees the stored pixels, unrotated. Decoding lives in ``decode.py``.
+it: every decoder sees the stored pixels, unrotated. The orientation is read before. Decoding lives in ``decode.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..core.errors import InputError
+from .exif import UPRIGHT, orientation_of
 
 MAX_PIXELS = 64 << 20
 """Largest image that is decoded, in pixels (8192 x 8192): a 256 MiB picture is a mistake or an attack."""
@@ -18,6 +20,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}  # APP14 says how colour is stored, so it stays
+_JPEG_SCAN = 0xDA
 _JPEG_WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x00, 0x01}
 
 
@@ -30,12 +33,17 @@ class Container:
         width: Stored width in pixels, at least 1.
         height: Stored height in pixels, at least 1.
         content: The file without metadata, all that a decoder gets to see.
+        orientation: EXIF's, 1..8; 1 (upright) where the file says nothing or nonsense.
+        plain: Whether this is a JPEG that is grey or YCbCr by everything it says. Adobe's marker and the components'
+            names can make it RGB, CMYK or YCCK, and not every decoder gives them the same weight.
     """
 
     format: str
     width: int
     height: int
     content: bytes
+    orientation: int = UPRIGHT
+    plain: bool = False
 
 
 def inspect(content: bytes) -> Container:
@@ -84,9 +92,13 @@ def _check_size(container: Container) -> None:
         )
 
 
-def _jpeg(content: bytes) -> Container:
-    kept = [content[:2]]
-    size: tuple[int, int] | None = None
+class _Segment(NamedTuple):
+    marker: int
+    whole: bytes
+    body: bytes
+
+
+def _segments(content: bytes) -> Iterator[_Segment]:
     position = 2
     while True:
         start = content.index(b"\xff", position)  # decoders skip stray bytes between segments, so do we
@@ -98,38 +110,58 @@ def _jpeg(content: bytes) -> Container:
             continue
         if marker in (0xD8, 0xD9):
             raise ValueError("the image ends before its pixels begin")
-        segment_end = position + _big(content, position, 2)
-        if segment_end > len(content):
+        end = position + _big(content, position, 2)
+        if end > len(content):
             raise ValueError("a segment runs past the end of the file")
-        if marker in _JPEG_FRAME_HEADERS:
-            if size is not None:
-                raise ValueError("two frame headers")
-            size = _big(content, position + 5, 2), _big(content, position + 3, 2)
-        if marker == 0xDA:
-            kept.append(content[start:])
-            break
-        if marker not in _JPEG_METADATA:
-            kept.append(content[start:segment_end])
-        position = segment_end
-    if size is None:
-        raise ValueError("no frame header")
-    return Container(format="JPEG", width=size[0], height=size[1], content=b"".join(kept))
+        if marker == _JPEG_SCAN:
+            yield _Segment(marker, content[start:], b"")
+            return
+        yield _Segment(marker, content[start:end], content[position + 2 : end])
+        position = end
+
+
+def _jpeg(content: bytes) -> Container:
+    segments = list(_segments(content))
+    frames = [segment.body for segment in segments if segment.marker in _JPEG_FRAME_HEADERS]
+    if len(frames) != 1:
+        raise ValueError("two frame headers" if frames else "no frame header")
+    adobe = [segment.body for segment in segments if segment.marker == 0xEE and segment.body.startswith(b"Adobe")]
+    exif = [segment.body for segment in segments if segment.marker == 0xE1 and segment.body.startswith(b"Exif\0\0")]
+    kept = [segment.whole for segment in segments if segment.marker not in _JPEG_METADATA]
+    return Container(
+        format="JPEG",
+        width=_big(frames[0], 3, 2),
+        height=_big(frames[0], 1, 2),
+        content=b"".join([content[:2], *kept]),
+        orientation=orientation_of(exif[0]) if exif else UPRIGHT,
+        plain=_is_plain(frames[0], adobe),
+    )
+
+
+def _is_plain(frame: bytes, adobe: list[bytes]) -> bool:
+    components = _big(frame, 5, 1)
+    named_rgb = frame[6 : 6 + 3 * components : 3] == b"RGB"
+    says_ycbcr = all(marker[11:12] == b"\x01" for marker in adobe)
+    return components == 1 or (components == 3 and says_ycbcr and not named_rgb)
 
 
 def _png(content: bytes) -> Container:
     if content[12:16] != b"IHDR":
         raise ValueError("the first chunk is not IHDR")
     kept = [_PNG_SIGNATURE]
-    position, kind = len(_PNG_SIGNATURE), b""
+    position, kind, orientation = len(_PNG_SIGNATURE), b"", UPRIGHT
     while kind != b"IEND":
         kind = content[position + 4 : position + 8]
         chunk_end = position + 12 + _big(content, position, 4)
         if chunk_end > len(content):
             raise ValueError("a chunk runs past the end of the file")
+        if kind == b"eXIf":
+            orientation = orientation_of(content[position + 8 : chunk_end - 4])
         if kind in _PNG_PIXEL_CHUNKS and not (kind == b"IHDR" and len(kept) > 1):
             kept.append(content[position:chunk_end])
         position = chunk_end
-    return Container(format="PNG", width=_big(content, 16, 4), height=_big(content, 20, 4), content=b"".join(kept))
+    width, height = _big(content, 16, 4), _big(content, 20, 4)
+    return Container(format="PNG", width=width, height=height, content=b"".join(kept), orientation=orientation)
 
 
 def _bmp(content: bytes) -> Container:
@@ -145,9 +177,10 @@ def _windows_size(content: bytes) -> tuple[int, int]:
 
 
 def _webp(content: bytes) -> Container:
-    kind = content[12:16]
+    kind, orientation = content[12:16], UPRIGHT
     if kind == b"VP8X":
         width, height = _little(content, 24, 3) + 1, _little(content, 27, 3) + 1
+        orientation = orientation_of(_webp_exif(content))
     elif kind == b"VP8L":
         bits = _little(content, 21, 4)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -155,7 +188,17 @@ def _webp(content: bytes) -> Container:
         width, height = _little(content, 26, 2) & 0x3FFF, _little(content, 28, 2) & 0x3FFF
     else:
         raise ValueError(f"unknown first chunk {kind!r}")
-    return Container(format="WEBP", width=width, height=height, content=content)
+    return Container(format="WEBP", width=width, height=height, content=content, orientation=orientation)
+
+
+def _webp_exif(content: bytes) -> bytes:
+    position = 12
+    while position + 8 <= len(content):
+        size = _little(content, position + 4, 4)
+        if content[position : position + 4] == b"EXIF":
+            return content[position + 8 : position + 8 + size]
+        position += 8 + size + size % 2
+    return b""
 
 
 def _big(content: bytes, position: int, count: int) -> int:

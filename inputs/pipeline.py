@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, unknown
 from ..core.files import sha256_json
+from .camera import CAMERAS, NO_CAMERA, photograph
 from .decode import DECODERS, decode
-from .geometry import GEOMETRIES, lay_out
+from .exif import EXIF_POLICIES
+from .geometry import GEOMETRIES, Layout, lay_out
 from .resize import RESIZERS, resize
 
 Triple = tuple[float, float, float]
@@ -29,7 +31,7 @@ class Pipeline:
 
     Attributes:
         name: What reports call it.
-        decoder: ``"pillow"`` or ``"opencv"``.
+        decoder: A name of ``DECODERS``, e.g. ``"pillow"``.
         colour: ``"rgb"`` or ``"bgr"``: the channel order the engine gets.
         resize: A name of ``RESIZERS``, e.g. ``"pillow-bilinear"``.
         geometry: ``"short-side-crop"`` (aspect ratio kept) or ``"squash"``.
@@ -39,6 +41,10 @@ class Pipeline:
         std: Likewise; ``x / 127.5 - 1`` is mean 0.5, std 0.5.
         layout: ``"nchw"`` or ``"nhwc"``.
         dtype: ``"float32"`` (normalised) or ``"uint8"`` (pixels as they are; mean and std are not used).
+        reduced_decoding: Whether a JPEG is decoded at 1/2, 1/4 or 1/8, as long as it stays as large as the resize
+            wants it. Its geometry is then that of the reduced image.
+        exif: ``"ignored"`` or ``"applied"``: whether images are turned as the camera's orientation tag says.
+        camera: ``"none"``, or a name of ``CAMERAS``, whose YUV memory the decoded image passes before its resize.
 
     Raises:
         InputError: If a value is not one of these.
@@ -55,6 +61,9 @@ class Pipeline:
     std: Triple
     layout: str = "nchw"
     dtype: str = "float32"
+    reduced_decoding: bool = False
+    exif: str = "ignored"
+    camera: str = NO_CAMERA
 
     def __post_init__(self) -> None:
         _check_choice("decoder", self.decoder, DECODERS)
@@ -63,6 +72,8 @@ class Pipeline:
         _check_choice("geometry", self.geometry, GEOMETRIES)
         _check_choice("layout", self.layout, ("nchw", "nhwc"))
         _check_choice("dtype", self.dtype, ("float32", "uint8"))
+        _check_choice("EXIF policy", self.exif, EXIF_POLICIES)
+        _check_choice("camera", self.camera, [NO_CAMERA, *CAMERAS])
         _check_numbers(self)
 
     def load(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -76,13 +87,38 @@ class Pipeline:
 
         Raises:
             InputError: If the file does not decode, the array is no image, or the image is too narrow to resize.
+            UnsupportedError: If the decoder's package is not installed.
         """
-        image = decode(content, decoder=self.decoder) if isinstance(content, bytes) else _checked_pixels(content)
+        image = self.decode(content) if isinstance(content, bytes) else _checked_pixels(content)
+        image = photograph(image, self.camera)
         height, width = self.size
-        layout = lay_out(image.shape[:2], self.size, geometry=self.geometry, crop_fraction=self.crop_fraction)
+        layout = self._lay_out(image.shape[:2])
         image = resize(image, height=layout.height, width=layout.width, resizer=self.resize)
         image = image[layout.top : layout.top + height, layout.left : layout.left + width]
         return np.array(image, order="C")
+
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """Decode an image file as the deployment does, before its camera and its resize.
+
+        Args:
+            content: A JPEG, PNG, BMP or WebP file.
+
+        Returns:
+            (H, W, 3) uint8 RGB, C-contiguous.
+
+        Raises:
+            InputError: If the file does not decode.
+            UnsupportedError: If the decoder's package is not installed.
+        """
+        resized = self._resized if self.reduced_decoding else None
+        return decode(content, decoder=self.decoder, exif=self.exif, resized=resized)
+
+    def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        layout = self._lay_out(image_size)
+        return layout.height, layout.width
+
+    def _lay_out(self, image_size: tuple[int, int]) -> Layout:
+        return lay_out(image_size, self.size, geometry=self.geometry, crop_fraction=self.crop_fraction)
 
     def tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Give what the engine takes for images of the model's size.
@@ -122,8 +158,8 @@ class Pipeline:
     def with_geometry_of(self, other: Pipeline) -> Pipeline:
         """Give the pipeline of a deployment that prepares images as ``other`` and feeds this pipeline's model.
 
-        Decoder, resizer, geometry and crop come from ``other``; size, channel order, mean, std, layout and dtype, which
-        the model fixes, stay. The name is ``other/self``.
+        Decoder, EXIF policy, camera, resizer, geometry and crop come from ``other``; size, channel order, mean, std,
+        layout and dtype, which the model fixes, stay. The name is ``other/self``.
         """
         return replace(
             other,
@@ -150,15 +186,14 @@ class Pipeline:
         """Read a pipeline from a card or a TOML table.
 
         Args:
-            values: One entry per attribute; ``layout`` and ``dtype`` may be left out, ``size`` may be one number.
+            values: One entry per attribute; those with a default may be left out, ``size`` may be one number.
 
         Raises:
             InputError: If an entry is unknown, missing or of the wrong kind.
         """
-        known = [field.name for field in fields(cls)]
         for key in values:
-            _check_choice("preset entry", str(key), known)
-        missing = [key for key in known if key not in values and key not in ("layout", "dtype")]
+            _check_choice("preset entry", str(key), [field.name for field in fields(cls)])
+        missing = [field.name for field in fields(cls) if field.name not in values and field.default is MISSING]
         if missing:
             raise InputError(f"A preset lacks `{'`, `'.join(missing)}`. Add it, or name a `base` preset to start from.")
         return cls(**{key: _entry(key, value) for key, value in values.items()})
@@ -213,9 +248,17 @@ def _entry(key: str, value: Any) -> Any:
         if key in ("mean", "std"):
             first, second, third = ([value] * 3) if isinstance(value, int | float) else value
             return float(first), float(second), float(third)
+        if key == "reduced_decoding":
+            return _truth(value)
         return float(value) if key == "crop_fraction" else str(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"Preset entry `{key}` cannot be {value!r}: {error}. See the presets for examples.") from error
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("it is either true or false")
+    return value
 
 
 def _whole(value: Any) -> int:
