@@ -33,7 +33,7 @@ from robustmq_trt.core.statistics import wilson
 from robustmq_trt.evaluate.attacks.catalog import ATTACKS, TransferEntry, parse_attack, start_of
 from robustmq_trt.evaluate.attacks.difgsm import Placement, place, place_back
 from robustmq_trt.evaluate.attacks.gradient import GradientSource, TransferTask
-from robustmq_trt.evaluate.attacks.protocol import linf_levels
+from robustmq_trt.evaluate.attacks.protocol import Goal, linf_levels
 from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.conditions import Condition
 from robustmq_trt.evaluate.oracle import Oracle
@@ -144,7 +144,7 @@ class Bench:
         states = (
             attack.begin(
                 self.images[i],
-                int(self.labels[i]),
+                Goal(int(self.labels[i])),
                 image_stream(SEED, attack.task, self.hashes[i]),
                 None if starts is None else starts[place],
             )

@@ -36,7 +36,7 @@ from robustmq_trt.core.statistics import mcnemar_exact, paired_bootstrap
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.attacks.catalog import ATTACKS, parse_attack, start_of
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
-from robustmq_trt.evaluate.attacks.protocol import linf_levels
+from robustmq_trt.evaluate.attacks.protocol import Goal, linf_levels
 from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.attacks.square import SquareLinf
 from robustmq_trt.evaluate.conditions import Condition
@@ -121,7 +121,7 @@ def attacked(spec: str, subject: Subject, twin: Twin, access: str, seed: int) ->
     states = (
         attack.begin(
             subject.images[i],
-            int(subject.labels[i]),
+            Goal(int(subject.labels[i])),
             image_stream(seed, attack.task, subject.hashes[i]),
             None if starts is None else starts[i],
         )

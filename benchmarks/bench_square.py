@@ -47,7 +47,7 @@ from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.core.statistics import wilson
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
-from robustmq_trt.evaluate.attacks.protocol import AttackResult, linf_levels
+from robustmq_trt.evaluate.attacks.protocol import AttackResult, Goal, linf_levels
 from robustmq_trt.evaluate.attacks.square import SquareLinf
 from robustmq_trt.evaluate.oracle import Cost, Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
@@ -99,7 +99,7 @@ def attack_all(subject: Subject, *, batch: int, accept: str) -> tuple[list[Attac
     oracle = Oracle(subject.engine, subject.pipeline, batch=batch, budget=attack.budget)
     began = time.perf_counter_ns()
     states = (
-        attack.begin(image, int(label), image_stream(SEED, attack.task, sha256))
+        attack.begin(image, Goal(int(label)), image_stream(SEED, attack.task, sha256))
         for image, label, sha256 in zip(subject.images, subject.labels, subject.hashes, strict=True)
     )
     results = run_attacks(states, oracle)

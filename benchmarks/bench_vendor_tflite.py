@@ -35,7 +35,7 @@ from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.core.statistics import paired_difference, wilson
 from robustmq_trt.engines.catalog import open_engine
-from robustmq_trt.evaluate.attacks.protocol import linf_levels
+from robustmq_trt.evaluate.attacks.protocol import Goal, linf_levels
 from robustmq_trt.evaluate.attacks.square import SquareLinf
 from robustmq_trt.evaluate.diagnosis import Diagnosis, diagnose
 from robustmq_trt.evaluate.oracle import Oracle
@@ -130,7 +130,9 @@ def attacked(path: Path, manifest: Manifest, data: Dataset, count: int) -> dict[
         output_kind=fitted.engine.spec.output_kind,
     )
     states = (
-        attack.begin(images.images[i], int(images.labels[i]), image_stream(SEED, attack.task, images.hashes[i]), None)
+        attack.begin(
+            images.images[i], Goal(int(images.labels[i])), image_stream(SEED, attack.task, images.hashes[i]), None
+        )
         for i in right
     )
     results = run_attacks(states, oracle)

@@ -35,8 +35,8 @@ from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.core.statistics import paired_bootstrap
-from robustmq_trt.evaluate.attacks.protocol import AttackResult
-from robustmq_trt.evaluate.attacks.rays import RaySLinf
+from robustmq_trt.evaluate.attacks.protocol import AttackResult, Goal
+from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.attacks.square import SquareLinf, SquareState, square_schedule
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
@@ -51,7 +51,7 @@ def square_equal(subject: Subject, module: ModuleType, eps: int, budget: int) ->
     attack = SquareLinf(eps=eps, budget=budget, accept="strict")
     same = 0
     for image, label, sha256 in zip(subject.images, subject.labels, subject.hashes, strict=True):
-        state = attack.begin(image, int(label), image_stream(SEED, attack.task, sha256))
+        state = attack.begin(image, Goal(int(label)), image_stream(SEED, attack.task, sha256))
         log = Log(state, image)
         ours = run_attacks([log], Oracle(subject.engine, subject.pipeline, batch=1, budget=budget))[0]
 
@@ -102,7 +102,7 @@ class Log:
 
     def __init__(self, state: SquareState, image: NDArray[np.uint8]) -> None:
         self._state, self._image = state, image
-        self.label = state.label
+        self.goal = state.goal
         self.start: NDArray[np.float32] | None = None
         self.draws: list[tuple[int, int, NDArray[np.float32]]] = []
         self.sides: list[int] = []
@@ -168,9 +168,9 @@ def rays_theirs(subject: Subject, module: ModuleType, eps: int, budget: int) -> 
 
 
 def rays_ours(subject: Subject, eps: int, budget: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    attack = RaySLinf(eps=eps, budget=budget + 1)
+    attack = QUERY_ATTACKS["rays"].make({"eps": eps, "queries": budget + 1})
     states = (
-        attack.begin(image, int(label), image_stream(SEED, attack.task, sha256))
+        attack.begin(image, Goal(int(label)), image_stream(SEED, attack.task, sha256))
         for image, label, sha256 in zip(subject.images, subject.labels, subject.hashes, strict=True)
     )
     results = run_attacks(states, Oracle(subject.engine, subject.pipeline, batch=32, budget=budget + 1))

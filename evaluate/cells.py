@@ -14,7 +14,7 @@ from ..core.store import ImageRow
 from ..inputs.catalog import PRESETS
 from .attacks.catalog import ATTACKS, TransferEntry, start_of
 from .attacks.gradient import TransferTask
-from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED
+from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Goal
 from .attacks.query_catalog import QueryEntry
 from .chunk import Chunk, LoadedChunk
 from .conditions import Condition
@@ -119,7 +119,7 @@ def attack_with_queries(
     states = (
         attack.begin(
             loaded.images[i],
-            int(loaded.labels[i]),
+            Goal(int(loaded.labels[i])),
             image_stream(run.plan.seed, attack.task, loaded.hashes[i]),
             None if starts is None else starts[i],
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import EngineError, InputError, RobustMQError
 from ..engines.protocol import OutputKind
-from .attacks.protocol import Answer, Image
+from .attacks.protocol import Answer, Goal, Image
 from .score_access import Floats, ScoreAccess, check_access, seen_by_attacker
 
 NON_FINITE = "The engine gave non-finite scores for this image."
@@ -65,8 +65,8 @@ class Cost:
 class Oracle:
     """Answers queries on uint8 images, counts each one for its image, and refuses what is past the budget.
 
-    The verdict ``Answer.wrong`` is always the production argmax (lowest index on ties) of the engine's raw output; the
-    scores are what ``score_access`` leaves of it.
+    The verdict ``Answer.wrong`` is always by the production argmax (lowest index on ties) of the engine's raw output;
+    the scores are what ``score_access`` leaves of it.
 
     Args:
         engine: Gives scores; a row may not depend on its batch mates unless ``pad`` is on.
@@ -99,7 +99,7 @@ class Oracle:
         self._engine, self._preprocessing = engine, preprocessing
         self._batch, self._budget, self._pad = batch, budget, pad
         self._access, self._output_kind = score_access, output_kind
-        self._labels: list[int] = []
+        self._goals: list[Goal] = []
         self._queries: list[int] = []
         self._evaluations = self._calls = self._engine_ns = self._preprocessing_ns = self._wall_ns = 0
 
@@ -125,17 +125,17 @@ class Oracle:
             rest_ns=max(0, self._wall_ns - self._engine_ns - self._preprocessing_ns),
         )
 
-    def admit(self, label: int) -> int:
+    def admit(self, goal: Goal) -> int:
         """Open the account of one image and give its ticket.
 
         Raises:
-            InputError: If ``label`` is negative.
+            InputError: If a class is negative, or the target is the label.
         """
-        if label < 0:
-            raise InputError(f"Expected a class index as `label`, got {label}.")
-        self._labels.append(label)
+        if goal.label < 0 or (goal.target is not None and (goal.target < 0 or goal.target == goal.label)):
+            raise InputError(f"Expected class indices as label and target, two different ones, got {tuple(goal)}.")
+        self._goals.append(goal)
         self._queries.append(0)
-        return len(self._labels) - 1
+        return len(self._goals) - 1
 
     def queries(self, ticket: int) -> int:
         """Give the number of queries asked for one image so far."""
@@ -173,7 +173,7 @@ class Oracle:
         for ticket in tickets:
             self._queries[ticket] += 1
         outputs = self._infer(images)
-        return self._answers(outputs, [self._labels[ticket] for ticket in tickets])
+        return self._answers(outputs, [self._goals[ticket] for ticket in tickets])
 
     def _check(self, images: Image, tickets: Sequence[int]) -> None:
         count = len(tickets)
@@ -209,26 +209,30 @@ class Oracle:
             raise EngineError(f"The engine gave scores of shape {outputs.shape} for {len(images)} images.")
         return outputs[:count]
 
-    def _answers(self, outputs: Floats, labels: list[int]) -> list[Answer | None]:
+    def _answers(self, outputs: Floats, goals: list[Goal]) -> list[Answer | None]:
         # The engine leaves the caches cold, so each array operation here costs several times what it does in a loop.
-        if max(labels) >= outputs.shape[1]:
+        classes = [goal.label if goal.target is None else goal.target for goal in goals]
+        if max(classes) >= outputs.shape[1]:
             raise InputError(
-                f"Label {max(labels)} is outside the engine's {outputs.shape[1]} classes. Check the label file."
+                f"Label {max(classes)} is outside the engine's {outputs.shape[1]} classes. Check the label file."
             )
         finite: NDArray[np.bool_] = np.isfinite(outputs)
         sound = finite.all()
         if not sound:
             outputs = np.where(finite, outputs, np.float32(0))
         seen = seen_by_attacker(outputs, self._access, output_kind=self._output_kind)
-        columns = zip(seen, _margins(seen, labels), outputs.argmax(axis=1).tolist(), labels, strict=True)
-        answers: list[Answer | None] = [Answer(row, margin, top != label) for row, margin, top, label in columns]
+        columns = zip(seen, _margins(seen, classes), outputs.argmax(axis=1).tolist(), goals, strict=True)
+        answers: list[Answer | None] = [
+            Answer(row, margin, top != goal.label) if goal.target is None else Answer(row, -margin, top == goal.target)
+            for row, margin, top, goal in columns
+        ]
         if not sound:
             answers = [answer if row.all() else None for answer, row in zip(answers, finite, strict=True)]
         return answers
 
 
-def _margins(seen: Floats, labels: list[int]) -> list[float]:
-    own = np.arange(len(seen)), np.array(labels)
+def _margins(seen: Floats, classes: list[int]) -> list[float]:
+    own = np.arange(len(seen)), np.array(classes)
     others = seen.copy()
     others[own] = -np.inf
     margins: list[float] = (seen[own] - others.max(axis=1)).tolist()

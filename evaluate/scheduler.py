@@ -96,7 +96,7 @@ class _Run:
 
     def _next(self) -> _Seat | None:
         for index, state in self._waiting:
-            seat = _Seat(index, state, self._oracle.admit(state.label))
+            seat = _Seat(index, state, self._oracle.admit(state.goal))
             if not state.done:
                 return seat
             self._end(seat)

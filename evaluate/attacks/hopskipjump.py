@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import Answer, Image, check_eps_and_budget, check_start
-from .walk import Search, Walk, in_linf_ball
+from .protocol import Image
+from .walk import Part, Scene, Search
 
 Floats = NDArray[np.float32]
-Part = Generator[Image, Answer, Floats]
 _FIRST_PROBES = 20
 _MOST_PROBES = 200
 _TOLERANCE = 0.25
@@ -20,48 +16,18 @@ _TOLERANCE = 0.25
 _SHORTEST_PROBE = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class HopSkipJumpLinf:
-    """Walks along the decision boundary by gradients estimated from labels of random probes.
+def hopskipjump(scene: Scene) -> Search:
+    """Walk along the decision boundary by gradients estimated from labels of random probes.
 
-    Attributes:
-        eps: Radius in grey levels, 1..255, at which the attack has won.
-        budget: Most queries per image, the clean check included.
-
-    Raises:
-        InputError: If a setting is outside its range.
+    With a start the search begins on the line through it.
 
     Reference:
         Chen, Jordan, Wainwright 2020, arXiv 1904.02144, Algorithms 1 and 2, eq. 9, 12 and 16. Differences: queries are
         uint8 images; probes move each value by one grey level or more, since the paper's step of dist / d is rounded
         away; the bisection ends at a quarter of a level; 20 sqrt(t) probes instead of 100 sqrt(t), for small budgets.
     """
-
-    eps: int
-    budget: int = 1000
-
-    def __post_init__(self) -> None:
-        check_eps_and_budget(self.eps, self.budget)
-
-    @property
-    def task(self) -> str:
-        """What to key the random streams with."""
-        return f"hopskipjump:eps={self.eps}"
-
-    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> Walk:
-        """Give the state that attacks one image; the search begins on the line through ``start``, if there is one."""
-        image, start = check_start(image, start)
-        if start is not None:
-            wide = image.astype(np.int16)
-            start = np.clip(start, wide - self.eps, wide + self.eps).astype(np.uint8)
-        return Walk(
-            image,
-            label,
-            budget=self.budget,
-            inside=in_linf_ball(image, self.eps),
-            search=_Boundary(image, rng).search(start),
-            start=start,
-        )
+    yield from scene.opening()
+    yield from _Boundary(scene.image, scene.rng).search(scene.start)
 
 
 class _Boundary:
@@ -86,7 +52,7 @@ class _Boundary:
                     break
                 length /= 2
 
-    def _far(self, start: Image | None) -> Part:
+    def _far(self, start: Image | None) -> Part[Floats]:
         """Give an image of another class: along the start's direction, else noise."""
         if start is not None and (start != self._image).any():
             step = start.astype(np.float32) - self._original
@@ -100,7 +66,7 @@ class _Boundary:
             if answer.wrong:
                 return noise
 
-    def _bisected(self, point: Floats) -> Part:
+    def _bisected(self, point: Floats) -> Part[Floats]:
         """Give the nearest image of another class in the ball that shrinks towards the original."""
         low, high = 0.0, self._distance(point)
         best = point
@@ -114,7 +80,7 @@ class _Boundary:
                 low = middle
         return best
 
-    def _gradient(self, point: Floats, count: int) -> Part:
+    def _gradient(self, point: Floats, count: int) -> Part[Floats]:
         """Give the signs of the boundary's normal, from which side of it random probes fall on."""
         size = max(_SHORTEST_PROBE, self._distance(point) / 16)
         total = np.zeros(point.shape, dtype=np.float32)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import Answer
+from .protocol import Answer, Goal
 
 _ANSWERS_LOOKED_AT = 8
 _FEWEST_VALUES = 12
@@ -25,24 +25,29 @@ class MarginReader:
     the softmax: a margin then moves by as much at 0.999 as at 0.5.
 
     Args:
-        label: The class to be left.
+        goal: What the margin is of.
     """
 
-    def __init__(self, label: int) -> None:
-        self._label = label
+    def __init__(self, goal: Goal) -> None:
+        self._goal = goal
         self._floor = 0.0
         self._seen: list[Floats] = []
         self._shares = False
         self.step = 0.0
 
     def read(self, answer: Answer) -> float:
-        """Give the label's score minus the best other one, in logits, finite."""
+        """Give ``Answer.margin`` in logits, finite."""
         if len(self._seen) < _ANSWERS_LOOKED_AT:
             self._look(answer.scores)
         if not self._shares:
             return answer.margin
-        own = float(answer.scores[self._label])
-        return math.log(max(own, 0.0) + self._floor) - math.log(max(own - answer.margin, 0.0) + self._floor)
+        if self._goal.target is None:
+            falls = float(answer.scores[self._goal.label])
+            rises = falls - answer.margin
+        else:
+            rises = float(answer.scores[self._goal.target])
+            falls = rises + answer.margin
+        return math.log(max(falls, 0.0) + self._floor) - math.log(max(rises, 0.0) + self._floor)
 
     @property
     def rounding_variance(self) -> float:

@@ -19,14 +19,27 @@ CLEAN_WRONG = "clean-wrong"
 BUDGET_SPENT = "budget spent"
 
 
+class Goal(NamedTuple):
+    """What an attack wants the engine to answer.
+
+    Attributes:
+        label: The image's right class, to be left.
+        target: The class to be reached; None where any other than ``label`` will do.
+    """
+
+    label: int
+    target: int | None = None
+
+
 class Answer(NamedTuple):
     """What one query gives back to the attack.
 
     Attributes:
         scores: (C,) float32, what the attacker sees; its meaning is the oracle's ``score_access``.
-        margin: Score of the label minus the best other score, of what the attacker sees. Zero is a tie.
-        wrong: True when the production argmax (lowest index on ties) of the engine's raw output is not the label.
-            This alone is success; a margin of zero is not.
+        margin: Score of the label minus the best other score, of what the attacker sees; with a target, the best
+            other score minus the target's. Zero is a tie.
+        wrong: True when the production argmax (lowest index on ties) of the engine's raw output is what the attack
+            wants: not the label, or the target where there is one. This alone is success; a margin of zero is not.
     """
 
     scores: Floats
@@ -41,7 +54,7 @@ class AttackResult:
     Attributes:
         adversarial: (H, W, 3) uint8, the delivered image; the closest one found where the attack failed.
         queries: Forward passes asked for this image, the clean check included.
-        success: True when the production argmax of the delivered image was not the label.
+        success: True when the production argmax of the delivered image was what the attack wanted.
         reason: ``"fooled"``, ``"clean-wrong"``, ``"budget spent"`` or a sentence naming a failure.
         linf: Largest change of a channel value, in grey levels, computed in integers on ``adversarial``.
         ties: Number of proposals whose margin equalled the best so far exactly (the plateau count).
@@ -61,8 +74,8 @@ class AttackState(Protocol):
     """One attack on one image: it proposes an image, is told the answer, and so on until it is done."""
 
     @property
-    def label(self) -> int:
-        """The class to be left."""
+    def goal(self) -> Goal:
+        """What the engine is to answer."""
 
     @property
     def done(self) -> bool:
@@ -93,12 +106,12 @@ class QueryAttack(Protocol):
     def budget(self) -> int:
         """Most queries per image, the clean check included."""
 
-    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> AttackState:
+    def begin(self, image: Image, goal: Goal, rng: np.random.Generator, start: Image | None = None) -> AttackState:
         """Give the state that attacks one image.
 
         Args:
             image: (H, W, 3) uint8 at the model's size.
-            label: Its right class.
+            goal: Its right class, and the class it is to be taken for, if any.
             rng: The image's own stream, ``image_stream(seed, attack.task, sha256)``.
             start: (H, W, 3) uint8 to begin the search at, e.g. a transfer example; it is brought into the ball. None
                 for the attack's own start.
@@ -162,13 +175,14 @@ def check_start(image: Image, start: Image | None) -> tuple[Image, Image | None]
     return image, start
 
 
-def check_eps_and_budget(eps: int, budget: int) -> None:
+def check_eps_and_budget(eps: int, budget: int, *, largest: int | None = 255) -> None:
     """Refuse a radius or a budget that no attack can work with.
 
     Raises:
-        InputError: If ``eps`` is not in 1..255 grey levels, or ``budget`` is below 1.
+        InputError: If ``eps`` is not in 1..``largest`` grey levels, or ``budget`` is below 1.
     """
-    if not 1 <= eps <= 255:
-        raise InputError(f"Expected `eps` in 1..255 grey levels, got {eps}.")
+    if eps < 1 or (largest is not None and eps > largest):
+        allowed = "of at least 1 grey level" if largest is None else f"in 1..{largest} grey levels"
+        raise InputError(f"Expected `eps` {allowed}, got {eps}.")
     if budget < 1:
         raise InputError(f"Expected `budget` of at least 1 query, got {budget}.")

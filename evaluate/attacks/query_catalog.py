@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .hopskipjump import HopSkipJumpLinf
-from .linear import LinearLinf
-from .nes import NesLinf
+from .hopskipjump import hopskipjump
+from .linear import linear
+from .nes import nes
 from .protocol import QueryAttack
-from .rays import RaySLinf
-from .signhunter import SignHunterLinf
+from .rays import rays
+from .reach import Reach
+from .signhunter import signhunter
 from .square import SquareLinf
-from .square_l2 import SquareL2
+from .square_l2 import square_l2
+from .walk import Scene, Search, SearchAttack
 
 Settings = Mapping[str, int]
 Needs = Literal["scores", "labels"]
@@ -41,47 +43,53 @@ class QueryEntry:
     make: Callable[[Settings], QueryAttack]
     words: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _STARTED)
     needs: Needs = "scores"
-    norm: str = "linf"
+    norm: Reach = "linf"
 
+
+def _searching(name: str, search: Callable[[Scene], Search], norm: Reach = "linf") -> Callable[[Settings], QueryAttack]:
+    return lambda s: SearchAttack(name=name, search=search, eps=s["eps"], budget=s["queries"], norm=norm)
+
+
+_USUAL: Settings = {"eps": 8, "queries": 1000}
 
 QUERY_ATTACKS: Mapping[str, QueryEntry] = {
     "square": QueryEntry(
         about="random search with squares, scores only (Andriushchenko et al. 2020)",
-        defaults={"eps": 8, "queries": 1000},
+        defaults=_USUAL,
         make=lambda s: SquareLinf(eps=s["eps"], budget=s["queries"]),
     ),
     "square_l2": QueryEntry(
         about="Square in L2; eps in grey levels: 0.5 and 5 in [0, 1] are 127 and 1275",
         defaults={"eps": 127, "queries": 1000},
-        make=lambda s: SquareL2(eps=s["eps"], budget=s["queries"]),
+        make=_searching("square_l2", square_l2, "l2"),
         words={},
         norm="l2",
     ),
     "linear": QueryEntry(
         about="averages the rounding away: a linear fit of the margin to all answers",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: LinearLinf(eps=s["eps"], budget=s["queries"]),
+        defaults=_USUAL,
+        make=_searching("linear", linear),
     ),
     "signhunter": QueryEntry(
         about="turns signs block by block, coarse to fine (Al-Dujaili & O'Reilly 2020)",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: SignHunterLinf(eps=s["eps"], budget=s["queries"]),
+        defaults=_USUAL,
+        make=_searching("signhunter", signhunter),
     ),
     "rays": QueryEntry(
         about="search over directions of signs, label only (Chen & Gu 2020)",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: RaySLinf(eps=s["eps"], budget=s["queries"]),
+        defaults=_USUAL,
+        make=_searching("rays", rays),
         needs="labels",
     ),
     "hopskipjump": QueryEntry(
         about="walks along the boundary, label only, an anchor (Chen et al. 2020)",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: HopSkipJumpLinf(eps=s["eps"], budget=s["queries"]),
+        defaults=_USUAL,
+        make=_searching("hopskipjump", hopskipjump),
         needs="labels",
     ),
     "nes": QueryEntry(
         about="gradient from pairs of random probes, an anchor (Ilyas et al. 2018)",
-        defaults={"eps": 8, "queries": 1000},
-        make=lambda s: NesLinf(eps=s["eps"], budget=s["queries"]),
+        defaults=_USUAL,
+        make=_searching("nes", nes),
     ),
 }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import Image, check_eps_and_budget, check_start
-from .walk import Search, Walk, in_linf_ball
+from .protocol import Image
+from .walk import Scene, Search
 
 Signs = NDArray[np.int16]
 _WIDEST = 255.0
@@ -17,56 +16,20 @@ _WIDEST = 255.0
 _TOLERANCE = 0.125
 
 
-@dataclass(frozen=True, kw_only=True)
-class RaySLinf:
-    """Finds the direction of signs along which the engine's label changes soonest.
+def rays(scene: Scene) -> Search:
+    """Find the direction of signs along which the engine's label changes soonest.
 
     A direction is tried at the best radius so far; where the label changes there too, the radius is found by
     bisection. Directions differ in one block of the image, halved from pass to pass.
-
-    Attributes:
-        eps: Radius in grey levels, 1..255, at which the attack has won.
-        budget: Most queries per image, the clean check included.
-
-    Raises:
-        InputError: If a setting is outside its range.
 
     Reference:
         Chen, Gu 2020, arXiv 2006.12792, Algorithms 2 and 3. Differences: a radius of r levels and a fraction is made on
         the uint8 grid by moving that fraction of the values, drawn once per image, by r + 1 and the others by r; the
         bisection ends at an eighth of a level; it starts at 255 levels, beyond which nothing changes.
     """
-
-    eps: int
-    budget: int = 1000
-
-    def __post_init__(self) -> None:
-        check_eps_and_budget(self.eps, self.budget)
-
-    @property
-    def task(self) -> str:
-        """What to key the random streams with."""
-        return f"rays:eps={self.eps}"
-
-    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> Walk:
-        """Give the state that attacks one image; see ``QueryAttack.begin``."""
-        image, start = check_start(image, start)
-        if start is not None:
-            wide = image.astype(np.int16)
-            start = np.clip(start, wide - self.eps, wide + self.eps).astype(np.uint8)
-        return Walk(
-            image,
-            label,
-            budget=self.budget,
-            inside=in_linf_ball(image, self.eps),
-            search=_search(image, rng, start),
-            start=start,
-        )
-
-
-def _search(image: Image, rng: np.random.Generator, start: Image | None) -> Search:
-    ray = Ray(image, rng)
-    best = first_signs(image, start)
+    yield from scene.opening()
+    ray = Ray(scene.image, scene.rng)
+    best = first_signs(scene.image, scene.start)
     radius = float("inf")
     attempt = best
     for block in blocks(best.size):

@@ -16,6 +16,7 @@ from .protocol import (
     FOOLED,
     Answer,
     AttackResult,
+    Goal,
     Image,
     check_eps_and_budget,
     check_start,
@@ -83,19 +84,19 @@ class SquareLinf:
         """What to key the random streams with; the same for both accept rules, so that they compare as pairs."""
         return f"square:eps={self.eps}"
 
-    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> SquareState:
+    def begin(self, image: Image, goal: Goal, rng: np.random.Generator, start: Image | None = None) -> SquareState:
         """Give the state that attacks one image, from stripes or from ``start``; see ``QueryAttack.begin``."""
         image, start = check_start(image, start)
-        return SquareState(self, image, label, rng, start)
+        return SquareState(self, image, goal, rng, start)
 
 
 class SquareState:
     """The Square attack on one image; made by ``SquareLinf.begin``."""
 
     def __init__(
-        self, attack: SquareLinf, image: Image, label: int, rng: np.random.Generator, start: Image | None
+        self, attack: SquareLinf, image: Image, goal: Goal, rng: np.random.Generator, start: Image | None
     ) -> None:
-        self.label = label
+        self.goal = goal
         self.done = False
         self._attack, self._image, self._rng, self._start = attack, image, rng, start
         self._success = False

@@ -2,90 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import InputError
-from .protocol import Image, check_start
+from .protocol import Image
+from .reach import Step, on_grid
 from .square import square_schedule
-from .walk import Search, Walk, in_l2_ball, l2_squared
+from .walk import Scene, Search
 
-Step = NDArray[np.float32]
+_P_INIT = 0.1
 _GRID = 5
 _SMALL = 1e-7
 
 
-@dataclass(frozen=True, kw_only=True)
-class SquareL2:
-    """Random search that moves the whole L2 budget around in squares.
+def square_l2(scene: Scene) -> Search:
+    """Move the whole L2 budget around in squares, at random.
 
     The search runs on real steps of length ``eps``; what is asked and delivered is their rounding, pulled in where it
     came out longer, so that its squared distance in whole levels is at most eps squared.
 
-    Attributes:
-        eps: Radius in grey levels, at least 1: 127 for 0.5 and 1275 for 5 in [0, 1] pixels.
-        budget: Most queries per image, the clean check included.
-        p_init: Share of the pixels in the first square, 0 < p_init <= 1.
-
-    Raises:
-        InputError: If a setting is outside its range.
-
     Reference:
         Andriushchenko, Croce, Flammarion, Hein 2020, arXiv 1912.00049, Algorithm 3 and eq. 2, p-schedule stretched over
-        the budget, ``p_init`` = 0.1 as there. Differences: uint8 queries, equal margins accepted, success by the
+        the budget, first p of 0.1 as there. Differences: uint8 queries, equal margins accepted, success by the
         production argmax.
     """
-
-    eps: int
-    budget: int = 1000
-    p_init: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.eps < 1 or self.budget < 1:
-            raise InputError(f"Expected `eps` and `budget` of at least 1, got {self.eps} and {self.budget}.")
-        if not 0 < self.p_init <= 1:
-            raise InputError(f"Expected `p_init` in (0, 1], got {self.p_init}.")
-
-    @property
-    def task(self) -> str:
-        """What to key the random streams with."""
-        return f"square_l2:eps={self.eps}"
-
-    def begin(self, image: Image, label: int, rng: np.random.Generator, start: Image | None = None) -> Walk:
-        """Give the state that attacks one image; a start outside the ball is drawn back along its line."""
-        image, start = check_start(image, start)
-        step = None if start is None else start.astype(np.float32) - image
-        return Walk(
-            image,
-            label,
-            budget=self.budget,
-            inside=in_l2_ball(image, self.eps),
-            search=_Search(self, image, rng).run(step),
-            start=None if step is None else on_grid(image, step, self.eps),
-        )
+    yield from scene.opening()
+    image, eps = scene.image, scene.eps
+    schedule = square_schedule(scene.budget, image.shape[0], image.shape[1], _P_INIT)
+    moves = _Moves(image, eps, scene.rng)
+    step = None if scene.start is None else scene.start.astype(np.float32) - image
+    best = scaled(moves.tiles() if step is None or not step.any() else step, eps)
+    answer = yield on_grid(image, best, eps)
+    margin, iteration = answer.margin, 0
+    while True:
+        attempt = moves.moved(best, max(3, schedule.side(iteration)))
+        answer = yield on_grid(image, attempt, eps)
+        iteration += 1
+        if answer.margin <= margin:
+            best, margin = attempt, answer.margin
 
 
-class _Search:
-    def __init__(self, attack: SquareL2, image: Image, rng: np.random.Generator) -> None:
-        self._eps, self._image, self._rng = attack.eps, image, rng
-        self._schedule = square_schedule(attack.budget, image.shape[0], image.shape[1], attack.p_init)
+class _Moves:
+    def __init__(self, image: Image, eps: int, rng: np.random.Generator) -> None:
+        self._image, self._eps, self._rng = image, eps, rng
 
-    def run(self, start: Step | None) -> Search:
-        best = self._tiles() if start is None or not start.any() else start
-        best = scaled(best, self._eps)
-        answer = yield on_grid(self._image, best, self._eps)
-        margin, iteration = answer.margin, 0
-        while True:
-            attempt = self._moved(best, max(3, self._schedule.side(iteration)))
-            answer = yield on_grid(self._image, attempt, self._eps)
-            iteration += 1
-            if answer.margin <= margin:
-                best, margin = attempt, answer.margin
-
-    def _tiles(self) -> Step:
+    def tiles(self) -> Step:
         """Give the start: a grid of bumps, each with signs of its own per channel."""
         height, width = self._image.shape[:2]
         step = np.zeros(self._image.shape, dtype=np.float32)
@@ -106,7 +69,7 @@ class _Search:
         row, column = (int(self._rng.random() * (length - side + 1)) for length in self._image.shape[:2])
         return slice(row, row + side), slice(column, column + side)
 
-    def _moved(self, best: Step, side: int) -> Step:
+    def moved(self, best: Step, side: int) -> Step:
         """Take the mass of one window, and what length is left, and give it to another."""
         side = min(side, *self._image.shape[:2])
         gains, loses = self._window(side), self._window(side)
@@ -138,23 +101,6 @@ def scaled(step: Step, eps: float, *, only_shrink: bool = False) -> Step:
     if length == 0 or (only_shrink and length <= eps):
         return step
     return step * np.float32(eps / length)
-
-
-def on_grid(image: Image, step: Step, eps: int) -> Image:
-    """Give the uint8 image nearest to image + step that is at most ``eps`` levels away in L2, in integers.
-
-    Args:
-        image: (H, W, 3) uint8.
-        step: (H, W, 3) float32 in levels, of about that length.
-        eps: Radius in levels.
-    """
-    shrink = np.float32(1)
-    while True:
-        found: Image = np.clip(np.rint(image + shrink * step), 0, 255).astype(np.uint8)
-        squared = l2_squared(found, image)
-        if squared <= eps * eps:
-            return found
-        shrink *= np.float32(min(0.998, eps / squared**0.5))
 
 
 @lru_cache(maxsize=256)

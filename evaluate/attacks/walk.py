@@ -3,44 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from .finish import Finish
-from .protocol import Answer, AttackResult, Image, linf_levels
+from .protocol import Answer, AttackResult, Goal, Image, check_eps_and_budget, check_start
+from .reach import Reach, brought_inside, is_inside
 
-# Gives one query after the other, is sent each answer, and goes on for ever.
-Search = Generator[Image, Answer, None]
+T = TypeVar("T")
+
+# Asks for images, is sent each answer, and gives what it found.
+Part = Generator[Image, Answer, T]
+# Begins with ``Scene.opening`` and goes on for ever. It may ask outside the ball; that is no success.
+Search = Part[None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a search has to work with.
+
+    Attributes:
+        image: (H, W, 3) uint8, the original.
+        goal: What the engine is to answer.
+        eps: Radius in grey levels of the attack's norm.
+        budget: Most queries, the opening included.
+        rng: The image's own stream.
+        start: (H, W, 3) uint8 in the ball, where the search is to begin; None for the attack's own start.
+    """
+
+    image: Image
+    goal: Goal
+    eps: int
+    budget: int
+    rng: np.random.Generator
+    start: Image | None
+
+    def opening(self) -> Part[tuple[Answer, Answer | None]]:
+        """Ask for the clean image, then for the start, if there is one, and give the answers."""
+        clean = yield self.image
+        if self.start is None:
+            return clean, None
+        started = yield self.start
+        return clean, started
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchAttack:
+    """An attack that is a search and nothing else; see ``QueryAttack``.
+
+    Attributes:
+        name: Its name in the catalogue.
+        search: The attack itself.
+        eps: Radius in grey levels: 1..255 in L-inf, at least 1 in L2 (127 is 0.5 in [0, 1] pixels).
+        budget: Most queries per image, the clean check included.
+        norm: In what eps is measured.
+
+    Raises:
+        InputError: If a setting is outside its range.
+    """
+
+    name: str
+    search: Callable[[Scene], Search]
+    eps: int
+    budget: int = 1000
+    norm: Reach = "linf"
+
+    def __post_init__(self) -> None:
+        check_eps_and_budget(self.eps, self.budget, largest=255 if self.norm == "linf" else None)
+
+    @property
+    def task(self) -> str:
+        """What to key the random streams with."""
+        return f"{self.name}:eps={self.eps}"
+
+    def begin(self, image: Image, goal: Goal, rng: np.random.Generator, start: Image | None = None) -> Walk:
+        """Give the state that attacks one image; see ``QueryAttack.begin``."""
+        image, start = check_start(image, start)
+        if start is not None:
+            start = brought_inside(start, image, eps=self.eps, norm=self.norm)
+        scene = Scene(image=image, goal=goal, eps=self.eps, budget=self.budget, rng=rng, start=start)
+        return Walk(scene, self.search(scene), self.norm)
 
 
 class Walk:
-    """An attack on one image: the clean image, then ``start`` if there is one, then what the search asks for.
+    """A search on one image, counted and judged; made by ``SearchAttack.begin``.
 
     Args:
-        image: (H, W, 3) uint8.
-        label: Its right class.
-        budget: Most queries, the clean check included.
-        inside: Tells whether an image lies in the ball. Others may be asked, but are no success.
-        search: Asks for images after the clean one and the start.
-        start: The first image inside the ball to be asked, or None.
+        scene: What the search works with.
+        search: What asks for images.
+        norm: In what the scene's eps is measured.
     """
 
-    def __init__(
-        self,
-        image: Image,
-        label: int,
-        *,
-        budget: int,
-        inside: Callable[[Image], bool],
-        search: Search,
-        start: Image | None = None,
-    ) -> None:
-        self.label = label
-        self._finish = Finish(image, budget)
-        self._inside, self._search = inside, search
-        self._proposal = image
-        self._start = start
-        self._searching = False
+    def __init__(self, scene: Scene, search: Search, norm: Reach) -> None:
+        self.goal = scene.goal
+        self._scene, self._search, self._norm = scene, search, norm
+        self._finish = Finish(scene.image, scene.budget)
+        self._proposal: Image | None = None
 
     @property
     def done(self) -> bool:
@@ -49,43 +109,19 @@ class Walk:
 
     def propose(self, canvas: Image) -> None:
         """Write the next query into ``canvas``."""
+        if self._proposal is None:
+            self._proposal = next(self._search)
         canvas[...] = self._proposal
         self._finish.asks(self._proposal)
 
     def tell(self, answer: Answer) -> None:
         """Take the answer, and let the search find the next query."""
-        self._finish.hears(answer, deliverable=not self._searching or self._inside(self._proposal))
-        if self.done:
-            return
-        if self._searching:
+        assert self._proposal is not None
+        inside = is_inside(self._proposal, self._scene.image, eps=self._scene.eps, norm=self._norm)
+        self._finish.hears(answer, deliverable=inside)
+        if not self.done:
             self._proposal = self._search.send(answer)
-        elif self._finish.asked == 1 and self._start is not None:
-            self._proposal = self._start
-        else:
-            self._searching = True
-            self._proposal = next(self._search)
 
     def result(self, queries: int, reason: str | None = None) -> AttackResult:
         """Give the outcome; see ``AttackState.result``."""
         return self._finish.result(queries, reason)
-
-
-def in_linf_ball(image: Image, eps: int) -> Callable[[Image], bool]:
-    """Give the test whether no value of an image is more than ``eps`` grey levels away, in integers."""
-    return lambda proposal: linf_levels(proposal, image) <= eps
-
-
-def in_l2_ball(image: Image, eps: int) -> Callable[[Image], bool]:
-    """Give the test whether an image is at most ``eps`` grey levels away in L2, in integers."""
-    return lambda proposal: l2_squared(proposal, image) <= eps * eps
-
-
-def l2_squared(a: Image, b: Image) -> int:
-    """Give the square of the L2 distance of two uint8 images in grey levels, an exact integer.
-
-    Example:
-        >>> l2_squared(np.uint8([3, 4]), np.uint8([0, 0]))
-        25
-    """
-    moved = a.astype(np.int32) - b
-    return int((moved * moved).sum(dtype=np.int64))

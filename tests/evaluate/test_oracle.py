@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.evaluate.attacks.protocol import Goal
 from robustmq_trt.evaluate.oracle import BudgetError, Oracle
 
 
@@ -44,7 +45,7 @@ def images(*pixels: tuple[int, int, int]) -> np.ndarray:
 def test_the_margin_is_the_labels_score_minus_the_best_other() -> None:
     subject = oracle()
 
-    (answer,) = subject.ask(images((9, 4, 7)), [subject.admit(1)])
+    (answer,) = subject.ask(images((9, 4, 7)), [subject.admit(Goal(1))])
 
     assert answer is not None
     assert answer.margin == 4 - 9
@@ -54,7 +55,7 @@ def test_the_margin_is_the_labels_score_minus_the_best_other() -> None:
 
 def test_a_tie_is_wrong_only_where_the_production_argmax_takes_the_other_class() -> None:
     subject = oracle()
-    tickets = [subject.admit(0), subject.admit(1)]
+    tickets = [subject.admit(Goal(0)), subject.admit(Goal(1))]
 
     lower, higher = subject.ask(images((5, 5, 0), (5, 5, 0)), tickets)
 
@@ -64,7 +65,7 @@ def test_a_tie_is_wrong_only_where_the_production_argmax_takes_the_other_class()
 
 def test_the_verdict_comes_from_the_raw_output_where_the_attacker_sees_a_tie() -> None:
     subject = oracle(score_access="uint8-scores")
-    ticket = subject.admit(1)
+    ticket = subject.admit(Goal(1))
 
     (answer,) = subject.ask(images((201, 201, 255)), [ticket])
 
@@ -74,7 +75,7 @@ def test_the_verdict_comes_from_the_raw_output_where_the_attacker_sees_a_tie() -
 
 def test_label_access_shows_every_right_answer_as_one_plateau() -> None:
     subject = oracle(score_access="label")
-    tickets = [subject.admit(0), subject.admit(0), subject.admit(0)]
+    tickets = [subject.admit(Goal(0)), subject.admit(Goal(0)), subject.admit(Goal(0))]
 
     answers = subject.ask(images((9, 0, 0), (9, 8, 0), (7, 8, 0)), tickets)
 
@@ -83,7 +84,7 @@ def test_label_access_shows_every_right_answer_as_one_plateau() -> None:
 
 def test_each_image_has_its_own_count() -> None:
     subject = oracle()
-    first, second = subject.admit(0), subject.admit(0)
+    first, second = subject.admit(Goal(0)), subject.admit(Goal(0))
 
     subject.ask(images((1, 0, 0), (1, 0, 0)), [first, second])
     subject.ask(images((1, 0, 0)), [second])
@@ -95,7 +96,7 @@ def test_each_image_has_its_own_count() -> None:
 def test_a_query_past_the_budget_is_refused_before_the_engine_sees_it() -> None:
     engine = TopLeft()
     subject = oracle(engine, budget=1)
-    spent, fresh = subject.admit(0), subject.admit(0)
+    spent, fresh = subject.admit(Goal(0)), subject.admit(Goal(0))
     subject.ask(images((1, 0, 0)), [spent])
 
     with pytest.raises(BudgetError, match="1 queries"):
@@ -108,7 +109,7 @@ def test_a_query_past_the_budget_is_refused_before_the_engine_sees_it() -> None:
 
 def test_one_image_cannot_hide_two_queries_in_one_batch() -> None:
     subject = oracle()
-    ticket = subject.admit(0)
+    ticket = subject.admit(Goal(0))
 
     with pytest.raises(InputError, match="twice"):
         subject.ask(images((1, 0, 0), (1, 0, 0)), [ticket, ticket])
@@ -118,7 +119,7 @@ def test_padding_fills_the_batch_without_counting_as_queries() -> None:
     engine = TopLeft()
     subject = oracle(engine, pad=True)
 
-    answers = subject.ask(images((1, 0, 0), (0, 2, 0)), [subject.admit(0), subject.admit(0)])
+    answers = subject.ask(images((1, 0, 0), (0, 2, 0)), [subject.admit(Goal(0)), subject.admit(Goal(0))])
 
     assert engine.rows == [4]
     assert [answer.wrong for answer in answers] == [False, True]
@@ -129,7 +130,7 @@ def test_padding_fills_the_batch_without_counting_as_queries() -> None:
 def test_scores_that_are_not_finite_give_no_answer_for_their_image_only(bad: float) -> None:
     subject = oracle(Broken(np.float32([[3, 1, bad], [1, 2, 0]])))
 
-    lost, kept = subject.ask(images((0, 0, 0), (0, 0, 0)), [subject.admit(0), subject.admit(0)])
+    lost, kept = subject.ask(images((0, 0, 0), (0, 0, 0)), [subject.admit(Goal(0)), subject.admit(Goal(0))])
 
     assert lost is None
     assert kept.wrong
@@ -139,7 +140,7 @@ def test_what_an_engine_raises_becomes_one_sentence() -> None:
     subject = oracle(Broken())
 
     with pytest.raises(EngineError, match="RuntimeError: device lost"):
-        subject.ask(images((0, 0, 0)), [subject.admit(0)])
+        subject.ask(images((0, 0, 0)), [subject.admit(Goal(0))])
 
     assert subject.queries(0) == 1
 
@@ -149,14 +150,14 @@ def test_scores_of_another_shape_than_owed_are_an_engine_failure(shape: tuple[in
     subject = oracle(Broken(np.zeros(shape, np.float32)))
 
     with pytest.raises(EngineError, match="shape"):
-        subject.ask(images((0, 0, 0)), [subject.admit(0)])
+        subject.ask(images((0, 0, 0)), [subject.admit(Goal(0))])
 
 
 def test_a_label_outside_the_engines_classes_is_refused() -> None:
     subject = oracle()
 
     with pytest.raises(InputError, match="outside the engine's 3 classes"):
-        subject.ask(images((0, 0, 0)), [subject.admit(3)])
+        subject.ask(images((0, 0, 0)), [subject.admit(Goal(3))])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_images_that_do_not_fit_are_refused(wrong: np.ndarray) -> None:
     subject = oracle()
 
     with pytest.raises(InputError, match="uint8 images"):
-        subject.ask(wrong, [subject.admit(0)])
+        subject.ask(wrong, [subject.admit(Goal(0))])
 
 
 @pytest.mark.parametrize("setting", [{"batch": 0}, {"budget": 0}, {"output_kind": "probabilities"}])
@@ -179,7 +180,7 @@ def test_engine_preprocessing_and_rest_add_up_to_the_wall_time_of_the_attack() -
     subject = oracle()
 
     with subject.stopwatch():
-        subject.ask(images((0, 0, 0)), [subject.admit(0)])
+        subject.ask(images((0, 0, 0)), [subject.admit(Goal(0))])
 
     cost = subject.cost
     assert min(cost.engine_ns, cost.preprocessing_ns, cost.rest_ns) > 0

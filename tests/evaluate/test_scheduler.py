@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, FOOLED, Answer, AttackResult
+from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, FOOLED, Answer, AttackResult, Goal
 from robustmq_trt.evaluate.oracle import NON_FINITE, Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
 
@@ -42,10 +42,10 @@ class Counter:
 
     number: int
     needs: int
-    label: int = 0
     asked: int = 0
     poison_at: int = -1
     done: bool = False
+    goal = Goal(0)
 
     def propose(self, canvas: np.ndarray) -> None:
         if self.asked == 0:

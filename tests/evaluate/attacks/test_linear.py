@@ -8,9 +8,10 @@ from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.core.store import Store
 from robustmq_trt.evaluate.attacks.catalog import is_transfer, needs_surrogate, parse_attack, start_of
-from robustmq_trt.evaluate.attacks.linear import MOST_UNKNOWNS, LinearLinf, tile_side
+from robustmq_trt.evaluate.attacks.linear import MOST_UNKNOWNS, tile_side
 from robustmq_trt.evaluate.attacks.margins import MarginReader, grid_step
-from robustmq_trt.evaluate.attacks.protocol import Answer
+from robustmq_trt.evaluate.attacks.protocol import Answer, Goal
+from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.summary import load_study, save_plan
 
 
@@ -22,7 +23,7 @@ def answer(*scores: float) -> Answer:
 @pytest.mark.parametrize("step", [0.176, 1.0, 2.0**-8])
 def test_the_step_of_an_integer_output_is_found_from_eight_answers(step: float) -> None:
     levels = np.random.default_rng(0).integers(-60, 60, size=(8, 10))
-    reader = MarginReader(0)
+    reader = MarginReader(Goal(0))
 
     for row in levels:
         reader.read(Answer(np.float32(row * np.float32(step)), 0.0, wrong=False))
@@ -37,7 +38,7 @@ def test_a_float_output_has_no_step() -> None:
 
 
 def test_shares_are_read_as_logits_up_to_a_floor() -> None:
-    reader = MarginReader(0)
+    reader = MarginReader(Goal(0))
     logits = np.array([2.0, 1.0, -3.0])
     shares = np.exp(logits) / np.exp(logits).sum()
 
@@ -47,7 +48,7 @@ def test_shares_are_read_as_logits_up_to_a_floor() -> None:
 
 
 def test_a_saturated_share_is_finite() -> None:
-    assert np.isfinite(MarginReader(0).read(answer(255, 0, 0)))
+    assert np.isfinite(MarginReader(Goal(0)).read(answer(255, 0, 0)))
 
 
 def test_tiles_keep_the_unknowns_few() -> None:
@@ -61,8 +62,8 @@ def test_the_fit_finds_the_signs_of_a_linear_margin_through_coarse_rounding() ->
     side, budget = 6, 1200
     weights = np.random.default_rng(2).choice([-0.3, 0.3], size=(side, side, 3))
     image = np.full((side, side, 3), 100, np.uint8)
-    attack = LinearLinf(eps=2, budget=budget)
-    state = attack.begin(image, 0, image_stream(0, attack.task, ""))
+    attack = QUERY_ATTACKS["linear"].make({"eps": 2, "queries": budget})
+    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
     canvas = image.copy()
     for _ in range(budget):
         state.propose(canvas)

@@ -7,7 +7,7 @@ import pytest
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, FOOLED, Answer, AttackResult, QueryAttack
+from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, FOOLED, Answer, AttackResult, Goal, QueryAttack
 from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
@@ -84,7 +84,7 @@ def attack_all(
     states = [
         attack.begin(
             image,
-            int(label),
+            Goal(int(label)),
             image_stream(0, attack.task, str(number)),
             None if starts is None else starts[number],
         )
@@ -163,7 +163,7 @@ def test_a_start_that_fools_the_engine_is_success_at_the_second_query(name: str,
 
 
 def test_an_image_the_engine_gets_wrong_already_costs_one_query(name: str, images: np.ndarray) -> None:
-    state = make(name, 10).begin(images[0], 0, np.random.default_rng(0))
+    state = make(name, 10).begin(images[0], Goal(0), np.random.default_rng(0))
     canvas = np.zeros_like(images[0])
 
     state.propose(canvas)
@@ -183,4 +183,4 @@ def test_settings_out_of_range_are_refused(name: str, setting: dict[str, int]) -
 
 def test_a_start_of_another_shape_is_refused(name: str, images: np.ndarray) -> None:
     with pytest.raises(InputError):
-        make(name, 10).begin(images[0], 0, np.random.default_rng(0), np.zeros((SIDE, 2, 3), np.uint8))
+        make(name, 10).begin(images[0], Goal(0), np.random.default_rng(0), np.zeros((SIDE, 2, 3), np.uint8))

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.evaluate.attacks.protocol import Answer, AttackState, linf_levels
-from robustmq_trt.evaluate.attacks.rays import Ray, RaySLinf, blocks, first_signs, turned
-from robustmq_trt.evaluate.attacks.signhunter import SignHunterLinf
-from robustmq_trt.evaluate.attacks.walk import l2_squared
+from robustmq_trt.evaluate.attacks.protocol import Answer, AttackState, Goal, linf_levels
+from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
+from robustmq_trt.evaluate.attacks.rays import Ray, blocks, first_signs, turned
+from robustmq_trt.evaluate.attacks.reach import l2_squared
 
 SHAPE = 4, 4, 3
 
@@ -66,9 +66,9 @@ def test_signhunter_knows_every_sign_of_a_linear_margin_after_one_walk_down(rng:
     image = np.full(SHAPE, 100, np.uint8)
     weights = rng.normal(size=SHAPE)
     walk_down = 2 + sum(-(-48 // -(-48 // parts)) for parts in (1, 2, 4, 8, 16, 32, 64))
-    attack = SignHunterLinf(eps=3, budget=walk_down)
+    attack = QUERY_ATTACKS["signhunter"].make({"eps": 3, "queries": walk_down})
 
-    state = attack.begin(image, 0, image_stream(0, attack.task, ""))
+    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
     ask(state, weights, 1e6, image, walk_down)
 
     np.testing.assert_array_equal(state.result(walk_down).adversarial, np.where(weights > 0, 97, 103).astype(np.uint8))
@@ -79,9 +79,9 @@ def test_rays_comes_near_the_smallest_radius_of_a_linear_classifier(rng: np.rand
     image = np.full(SHAPE, 128, np.uint8)
     weights = rng.normal(size=SHAPE)
     bias = 20 * np.abs(weights).sum()
-    attack = RaySLinf(eps=21, budget=700)
+    attack = QUERY_ATTACKS["rays"].make({"eps": 21, "queries": 700})
 
-    state = attack.begin(image, 0, image_stream(0, attack.task, ""))
+    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
     ask(state, weights, bias, image, attack.budget)
 
     result = state.result(0)

@@ -9,7 +9,15 @@ from hypothesis.extra import numpy as arrays
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
-from robustmq_trt.evaluate.attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Answer, AttackResult, linf_levels
+from robustmq_trt.evaluate.attacks.protocol import (
+    BUDGET_SPENT,
+    CLEAN_WRONG,
+    FOOLED,
+    Answer,
+    AttackResult,
+    Goal,
+    linf_levels,
+)
 from robustmq_trt.evaluate.attacks.square import SquareLinf, SquareState, ball_corners, square_schedule, stripes
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
@@ -57,7 +65,7 @@ def attack_all(
 ) -> list[AttackResult]:
     oracle = Oracle(engine, Pixels(), batch=batch, budget=attack.budget, score_access=access)
     states = [
-        attack.begin(image, int(label), image_stream(0, attack.task, str(number)))
+        attack.begin(image, Goal(int(label)), image_stream(0, attack.task, str(number)))
         for number, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
     return run_attacks(states, oracle)
@@ -69,7 +77,7 @@ def images(rng: np.random.Generator) -> np.ndarray:
 
 
 def begun(image: np.ndarray, attack: SquareLinf) -> SquareState:
-    return attack.begin(image, 0, image_stream(0, attack.task, "image"))
+    return attack.begin(image, Goal(0), image_stream(0, attack.task, "image"))
 
 
 def right(margin: float) -> Answer:
@@ -126,7 +134,7 @@ def test_the_first_query_is_the_clean_image_and_the_second_the_stripes(images: n
 
 def test_a_given_start_is_clipped_to_the_ball_and_asked_second(images: np.ndarray) -> None:
     attack = SquareLinf(eps=4)
-    state = attack.begin(images[0], 0, image_stream(0, attack.task, ""), start=images[1])
+    state = attack.begin(images[0], Goal(0), image_stream(0, attack.task, ""), start=images[1])
     canvas = np.zeros_like(images[0])
 
     state.propose(canvas)
@@ -289,7 +297,7 @@ def test_an_image_is_attacked_alike_whatever_its_place(images: np.ndarray) -> No
     attack = SquareLinf(eps=3, budget=60)
 
     def states(order: np.ndarray) -> list[SquareState]:
-        return [attack.begin(images[i], int(labels[i]), image_stream(0, attack.task, str(i))) for i in order]
+        return [attack.begin(images[i], Goal(int(labels[i])), image_stream(0, attack.task, str(i))) for i in order]
 
     order = np.random.default_rng(3).permutation(len(images))
     straight = run_attacks(states(np.arange(len(images))), Oracle(engine, Pixels(), batch=7, budget=60))
@@ -310,7 +318,7 @@ def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
 @pytest.mark.parametrize("wrong", [np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, 2, 3), np.uint8)])
 def test_a_start_that_does_not_fit_is_refused(images: np.ndarray, wrong: np.ndarray) -> None:
     with pytest.raises(InputError):
-        SquareLinf(eps=8).begin(images[0], 0, np.random.default_rng(0), start=wrong)
+        SquareLinf(eps=8).begin(images[0], Goal(0), np.random.default_rng(0), start=wrong)
 
 
 @pytest.mark.realdata
@@ -324,7 +332,7 @@ def test_a_cifar_resnet_falls_at_eight_levels_within_seventy_queries_on_average(
 
     results = run_attacks(
         (
-            attack.begin(loaded.images[i], int(loaded.labels[i]), image_stream(0, attack.task, loaded.hashes[i]))
+            attack.begin(loaded.images[i], Goal(int(loaded.labels[i])), image_stream(0, attack.task, loaded.hashes[i]))
             for i in right
         ),
         Oracle(engine, pipeline, batch=32, budget=1000),

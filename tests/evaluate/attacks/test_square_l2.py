@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.evaluate.attacks.protocol import Answer
-from robustmq_trt.evaluate.attacks.square_l2 import SquareL2, bump_pair, on_grid
-from robustmq_trt.evaluate.attacks.walk import l2_squared
+from robustmq_trt.evaluate.attacks.protocol import Answer, Goal
+from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
+from robustmq_trt.evaluate.attacks.reach import l2_squared, on_grid
+from robustmq_trt.evaluate.attacks.square_l2 import bump_pair
 
 
 @pytest.mark.parametrize("side", [3, 4, 7, 12, 51])
@@ -37,8 +38,8 @@ def test_rounding_never_leaves_the_ball(rng: np.random.Generator, eps: int) -> N
 
 def test_the_search_uses_its_whole_length(rng: np.random.Generator) -> None:
     image = np.full((16, 16, 3), 128, np.uint8)
-    attack = SquareL2(eps=200, budget=40)
-    state = attack.begin(image, 0, image_stream(0, attack.task, ""))
+    attack = QUERY_ATTACKS["square_l2"].make({"eps": 200, "queries": 40})
+    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
     canvas = image.copy()
 
     for _ in range(attack.budget):
