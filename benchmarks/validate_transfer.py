@@ -35,6 +35,7 @@ import torchattacks
 from robustmq_trt.core.files import sha256_file, write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
+from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.difgsm import difgsm
 from robustmq_trt.evaluate.attacks.gradient import TransferResult, TransferTask
 from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
@@ -47,6 +48,7 @@ from robustmq_trt.inputs.pipeline import Pipeline
 from robustmq_trt.inputs.sources import open_dataset
 
 EPS, STEPS, CLAIM, KERNEL, COPIES, NEIGHBOURS = 8, 10, 0.995, 15, 5, 5
+ASCENT = Ascent(eps=EPS, steps=STEPS)
 MODEL = "resnet20_cifar10_float"
 REFERENCE = Path(__file__).parents[1] / "tests" / "evaluate" / "twin" / "torch_reference.py"
 
@@ -62,21 +64,21 @@ class Pair:
 
 COMMON: dict[str, Any] = {"eps": EPS / 255, "alpha": 2 / 255, "steps": STEPS, "decay": 1.0}
 PAIRS = {
-    "MI": Pair(ours=lambda t: mifgsm(t, eps=EPS), theirs=lambda m: torchattacks.MIFGSM(m, **COMMON)),
-    "NI": Pair(ours=lambda t: nifgsm(t, eps=EPS), theirs=lambda m: torchattacks.NIFGSM(m, **COMMON)),
+    "MI": Pair(ours=lambda t: mifgsm(t, ASCENT), theirs=lambda m: torchattacks.MIFGSM(m, **COMMON)),
+    "NI": Pair(ours=lambda t: nifgsm(t, ASCENT), theirs=lambda m: torchattacks.NIFGSM(m, **COMMON)),
     "SI": Pair(
-        ours=lambda t: nifgsm(t, eps=EPS, copies=COPIES), theirs=lambda m: torchattacks.SINIFGSM(m, **COMMON, m=COPIES)
+        ours=lambda t: nifgsm(t, ASCENT, copies=COPIES), theirs=lambda m: torchattacks.SINIFGSM(m, **COMMON, m=COPIES)
     ),
     "DI": Pair(
-        ours=lambda t: difgsm(t, eps=EPS), theirs=lambda m: torchattacks.DIFGSM(m, **COMMON), stream=f"difgsm:eps={EPS}"
+        ours=lambda t: difgsm(t, ASCENT), theirs=lambda m: torchattacks.DIFGSM(m, **COMMON), stream=f"difgsm:eps={EPS}"
     ),
     "TI": Pair(
-        ours=lambda t: tifgsm(t, eps=EPS, kernel=KERNEL, diversity=True),
+        ours=lambda t: tifgsm(t, ASCENT, kernel=KERNEL, diversity=True),
         theirs=lambda m: torchattacks.TIFGSM(m, **COMMON, len_kernel=KERNEL),
         stream=f"ditifgsm:eps={EPS}",
     ),
     "VMI": Pair(
-        ours=lambda t: vmifgsm(t, eps=EPS, copies=NEIGHBOURS),
+        ours=lambda t: vmifgsm(t, ASCENT, copies=NEIGHBOURS),
         theirs=lambda m: torchattacks.VMIFGSM(m, **COMMON, N=NEIGHBOURS),
         stream=f"vmifgsm:eps={EPS}",
     ),

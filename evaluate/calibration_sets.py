@@ -15,6 +15,7 @@ from ..inputs.catalog import find_preset
 from ..inputs.dataset import UNLABELLED, Dataset
 from ..inputs.loader import Loaded, stream_images
 from ..inputs.pipeline import Pipeline
+from .attacks.climb import Ascent
 from .attacks.gradient import TransferTask
 from .attacks.mifgsm import mifgsm
 from .corruptions.catalog import corrupt
@@ -163,7 +164,7 @@ def _poisoned(base: CalibrationSet, twin: Twin | None, seed: int) -> Iterator[Ca
     def attacked(loaded: Loaded) -> Images:
         labels = source.scores(loaded.images).argmax(axis=1)
         task = TransferTask(images=loaded.images, labels=labels, hashes=loaded.hashes, source=source, seed=seed)
-        return mifgsm(task, eps=POISON_EPS).adversarials
+        return mifgsm(task, Ascent(eps=POISON_EPS)).adversarials
 
     yield replace(base, name="poison:mifgsm", alter=_mixed_in(bad, attacked))
 

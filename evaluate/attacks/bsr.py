@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import InputError
-from .ball import make_ball
-from .climb import Estimate, climb
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least
+from .climb import Ascent, Estimate, climb
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least
 
 COPIES, BLOCKS, DEGREES = 10, 2, 24.0
 
@@ -27,24 +26,12 @@ class Mixing(NamedTuple):
     weights: Floats
 
 
-def bsr(
-    task: TransferTask,
-    *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
-    copies: int = COPIES,
-    blocks: int = BLOCKS,
-) -> TransferResult:
+def bsr(task: TransferTask, ascent: Ascent, *, copies: int = COPIES, blocks: int = BLOCKS) -> TransferResult:
     """Raise the loss of copies whose blocks were shuffled and rotated, so that no attention to a place is relied on.
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0.
+        ascent: Radius, steps and momentum.
         copies: Shuffled copies N per step; the paper takes 20, its code 10.
         blocks: Blocks along each axis.
 
@@ -62,9 +49,8 @@ def bsr(
     at_least("blocks", blocks, 1)
     if blocks > min(task.images.shape[1:3]):
         raise InputError(f"Expected at most {min(task.images.shape[1:3])} blocks for these images, got {blocks}.")
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    estimate = _shuffling(task, f"bsr:eps={eps}", copies, blocks)
-    return climb(task, ball, steps=steps, decay=decay, estimate=estimate)
+    estimate = _shuffling(task, f"bsr:eps={ascent.eps}", copies, blocks)
+    return climb(task, ascent, estimate=estimate)
 
 
 def _shuffling(task: TransferTask, name: str, copies: int, blocks: int) -> Estimate:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 
 from ...core.errors import InputError, unknown
 from ..conditions import Condition
+from .ball import Norm
 from .bsr import bsr
+from .climb import Ascent
 from .difgsm import difgsm
 from .fgsm import fgsm
 from .gradient import TransferResult, TransferTask
@@ -34,7 +38,25 @@ class TransferEntry:
     about: str
     defaults: Settings
     craft: Callable[[TransferTask, Settings], TransferResult]
-    norm: str = "linf"
+    norm: Norm = "linf"
+
+
+def _iterated(about: str, attack: Callable[..., TransferResult], own: Settings = MappingProxyType({})) -> TransferEntry:
+    """Give the entry of an attack of the form ``attack(task, ascent)`` that has settings of its ``own`` besides."""
+    return TransferEntry(
+        about=about,
+        defaults={"eps": 8, "steps": 10, **own},
+        craft=lambda task, s: attack(task, Ascent(eps=s["eps"], steps=s["steps"]), **{name: s[name] for name in own}),
+    )
+
+
+def _projected(about: str, *, norm: Norm, eps: int, steps: int) -> TransferEntry:
+    return TransferEntry(
+        about=about,
+        defaults={"eps": eps, "steps": steps},
+        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"], norm=norm),
+        norm=norm,
+    )
 
 
 ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
@@ -44,68 +66,25 @@ ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
         defaults={"eps": 8},
         craft=lambda task, s: fgsm(task, eps=s["eps"]),
     ),
-    "pgd": TransferEntry(
-        about="iterated signed steps from a random start (Madry et al. 2018)",
-        defaults={"eps": 8, "steps": 10},
-        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"]),
+    "pgd": _projected("iterated signed steps from a random start (Madry et al. 2018)", norm="linf", eps=8, steps=10),
+    "mifgsm": _iterated("iterated steps with momentum (Dong et al. 2018)", mifgsm),
+    "pgd_l2": _projected(
+        "PGD in L2; eps in grey levels: 0.5, 2, 8 of RobustMQ are 127, 510, 2040", norm="l2", eps=510, steps=20
     ),
-    "mifgsm": TransferEntry(
-        about="iterated steps with momentum (Dong et al. 2018)",
-        defaults={"eps": 8, "steps": 10},
-        craft=lambda task, s: mifgsm(task, eps=s["eps"], steps=s["steps"]),
-    ),
-    "pgd_l2": TransferEntry(
-        about="PGD in L2; eps in grey levels: 0.5, 2, 8 of RobustMQ are 127, 510, 2040",
-        defaults={"eps": 510, "steps": 20},
-        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"], norm="l2"),
-        norm="l2",
-    ),
-    "pgd_l1": TransferEntry(
-        about="PGD in L1; eps in grey levels: 100, 400, 1600 of RobustMQ are 25500, 102000, 408000",
-        defaults={"eps": 102_000, "steps": 20},
-        craft=lambda task, s: pgd(task, eps=s["eps"], steps=s["steps"], norm="l1"),
+    "pgd_l1": _projected(
+        "PGD in L1; eps in grey levels: 100, 400, 1600 of RobustMQ are 25500, 102000, 408000",
         norm="l1",
+        eps=102_000,
+        steps=20,
     ),
-    "nifgsm": TransferEntry(
-        about="momentum that looks ahead (Lin et al. 2020)",
-        defaults={"eps": 8, "steps": 10},
-        craft=lambda task, s: nifgsm(task, eps=s["eps"], steps=s["steps"]),
-    ),
-    "sinifgsm": TransferEntry(
-        about="looks ahead, on copies of halved brightness (Lin et al. 2020)",
-        defaults={"eps": 8, "steps": 10, "copies": 5},
-        craft=lambda task, s: nifgsm(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
-    ),
-    "difgsm": TransferEntry(
-        about="momentum through random resizing and padding (Xie et al. 2019)",
-        defaults={"eps": 8, "steps": 10},
-        craft=lambda task, s: difgsm(task, eps=s["eps"], steps=s["steps"]),
-    ),
-    "tifgsm": TransferEntry(
-        about="momentum of smoothed gradients (Dong et al. 2019)",
-        defaults={"eps": 8, "steps": 10, "kernel": 7},
-        craft=lambda task, s: tifgsm(task, eps=s["eps"], steps=s["steps"], kernel=s["kernel"]),
-    ),
-    "ditifgsm": TransferEntry(
-        about="MI, DI and TI together",
-        defaults={"eps": 8, "steps": 10, "kernel": 7},
-        craft=lambda task, s: tifgsm(task, eps=s["eps"], steps=s["steps"], kernel=s["kernel"], diversity=True),
-    ),
-    "vmifgsm": TransferEntry(
-        about="momentum corrected by the gradient's variance (Wang & He 2021)",
-        defaults={"eps": 8, "steps": 10, "copies": 20},
-        craft=lambda task, s: vmifgsm(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
-    ),
-    "bsr": TransferEntry(
-        about="blocks shuffled and rotated, a strong one (Wang et al. 2024)",
-        defaults={"eps": 8, "steps": 10, "copies": 10},
-        craft=lambda task, s: bsr(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
-    ),
-    "pgn": TransferEntry(
-        about="seeks places of small gradients, 2 gradients per copy (Ge et al. 2023)",
-        defaults={"eps": 8, "steps": 10, "copies": 20},
-        craft=lambda task, s: pgn(task, eps=s["eps"], steps=s["steps"], copies=s["copies"]),
-    ),
+    "nifgsm": _iterated("momentum that looks ahead (Lin et al. 2020)", nifgsm),
+    "sinifgsm": _iterated("looks ahead, on copies of halved brightness (Lin et al. 2020)", nifgsm, {"copies": 5}),
+    "difgsm": _iterated("momentum through random resizing and padding (Xie et al. 2019)", difgsm),
+    "tifgsm": _iterated("momentum of smoothed gradients (Dong et al. 2019)", tifgsm, {"kernel": 7}),
+    "ditifgsm": _iterated("MI, DI and TI together", partial(tifgsm, diversity=True), {"kernel": 7}),
+    "vmifgsm": _iterated("momentum corrected by the gradient's variance (Wang & He 2021)", vmifgsm, {"copies": 20}),
+    "bsr": _iterated("blocks shuffled and rotated, a strong one (Wang et al. 2024)", bsr, {"copies": 10}),
+    "pgn": _iterated("seeks places of small gradients, 2 gradients per copy (Ge et al. 2023)", pgn, {"copies": 20}),
 }
 
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from .ball import Ball
-from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least, step_numbers
+from .ball import Norm, make_ball
+from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least, step_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """The settings that all iterated attacks share; `climb` refuses those out of range.
+
+    Attributes:
+        eps: Radius in grey levels: 1..255 in L-inf, see `make_ball` for the other norms.
+        steps: Number of gradient steps, at least 1.
+        alpha: Step in grey levels of the norm; None for a quarter of eps and at least 1 in L-inf, else as `make_ball`.
+        decay: Weight of the old momentum, >= 0; 0 follows each gradient alone.
+    """
+
+    eps: int
+    steps: int = DEFAULT_STEPS
+    alpha: int | None = None
+    decay: float = 1.0
 
 
 class Estimate(Protocol):
@@ -31,10 +49,9 @@ def plain(probe: Probe, images: Images | Floats, momentum: Floats) -> Floats:
 
 def climb(
     task: TransferTask,
-    ball: Ball,
+    ascent: Ascent,
     *,
-    steps: int,
-    decay: float = 1.0,
+    norm: Norm = "linf",
     estimate: Estimate = plain,
     random_start: str = "",
 ) -> TransferResult:
@@ -44,9 +61,8 @@ def climb(
 
     Args:
         task: Images, labels and the source of gradients.
-        ball: Where the images may go and how long a step is.
-        steps: Number of steps, at least 1.
-        decay: Weight of the old momentum, >= 0; 0 follows each gradient alone.
+        ascent: Radius, steps and momentum.
+        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
         estimate: How the gradient of a step is found.
         random_start: Name of the random stream to draw a start in the ball from; empty starts at the originals.
 
@@ -60,13 +76,14 @@ def climb(
         Dong et al. 2018, arXiv 1710.06081, eq. 6 and 7; on the uint8 grid, so the L-inf step is a whole number of
         levels and not eps / steps, and the ball is kept by clipping.
     """
-    at_least("decay", decay, 0)
+    at_least("decay", ascent.decay, 0)
+    ball = make_ball(task.images, eps=ascent.eps, norm=norm, alpha=ascent.alpha)
     probe = Probe(task)
     images = ball.start(task, random_start) if random_start else task.images
     momentum = np.zeros(task.images.shape)
-    for _ in step_numbers(steps):
+    for _ in step_numbers(ascent.steps):
         gradient = estimate(probe, images, momentum)
-        momentum = momentum * decay + normalised(gradient)
+        momentum = momentum * ascent.decay + normalised(gradient)
         images = ball.step(images, momentum)
     return probe.result(ball.delivered(images))
 

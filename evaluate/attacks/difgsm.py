@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.errors import InputError
-from .ball import make_ball
-from .climb import Estimate, climb, plain
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask
+from .climb import Ascent, Estimate, climb, plain
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask
 
 PROBABILITY = 0.5
 SMALLEST = 0.9
@@ -32,22 +31,12 @@ class Placement(NamedTuple):
     left: int
 
 
-def difgsm(
-    task: TransferTask,
-    *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
-) -> TransferResult:
+def difgsm(task: TransferTask, ascent: Ascent) -> TransferResult:
     """Raise the cross-entropy of randomly shrunk and padded copies, with momentum (MI-DI-FGSM).
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0; 0 is the paper's DI-FGSM, 1 its M-DI-FGSM.
+        ascent: Radius, steps and momentum; decay 0 is the paper's DI-FGSM, 1 its M-DI-FGSM.
 
     Returns:
         The uint8 adversarials of the last step, at most eps levels away, and the share of zero gradients.
@@ -59,8 +48,7 @@ def difgsm(
         Xie et al. 2019, arXiv 1803.06978, eq. 6 and 7, p = 0.5. A model file takes one size, so images shrink to
         0.9 of theirs and more and are padded back with black; the paper enlarges them by up to 1.1.
     """
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    return climb(task, ball, steps=steps, decay=decay, estimate=diverse(plain, task, f"difgsm:eps={eps}"))
+    return climb(task, ascent, estimate=diverse(plain, task, f"difgsm:eps={ascent.eps}"))
 
 
 def diverse(

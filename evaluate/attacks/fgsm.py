@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .ball import make_ball
-from .climb import climb
+from .climb import Ascent, climb
 from .gradient import TransferResult, TransferTask
 
 
@@ -25,4 +24,4 @@ def fgsm(task: TransferTask, *, eps: int) -> TransferResult:
     Reference:
         Goodfellow et al. 2015, arXiv 1412.6572, section 4; on the uint8 grid.
     """
-    return climb(task, make_ball(task.images, eps=eps, alpha=eps), steps=1)
+    return climb(task, Ascent(eps=eps, steps=1, alpha=eps))

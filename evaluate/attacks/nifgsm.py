@@ -5,27 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from .ball import make_ball
-from .climb import Estimate, climb, plain
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least
+from .climb import Ascent, Estimate, climb, plain
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least
 
 
-def nifgsm(
-    task: TransferTask,
-    *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
-    copies: int = 1,
-) -> TransferResult:
+def nifgsm(task: TransferTask, ascent: Ascent, *, copies: int = 1) -> TransferResult:
     """Take the gradient where the momentum leads (NI), averaged over copies of halved brightness (SI).
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0.
+        ascent: Radius, steps and momentum.
         copies: Number m of scale copies, the image itself included; 1 is NI-FGSM, more is SI-NI-FGSM.
 
     Returns:
@@ -38,9 +27,9 @@ def nifgsm(
         Lin et al. 2020, arXiv 1908.06281, eq. 6 to 8 (NI) and Algorithm 1 (SI-NI). The momentum has mean absolute value
         1 per gradient, as in the authors' code: with the L1 norm of the paper's text nothing would be looked ahead.
     """
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    estimate = looking_ahead(scaled(plain, copies), ball.size * decay)
-    return climb(task, ball, steps=steps, decay=decay, estimate=estimate)
+    ball = make_ball(task.images, eps=ascent.eps, alpha=ascent.alpha)
+    estimate = looking_ahead(scaled(plain, copies), ball.size * ascent.decay)
+    return climb(task, ascent, estimate=estimate)
 
 
 def looking_ahead(inner: Estimate, distance: float) -> Estimate:

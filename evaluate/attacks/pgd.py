@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .ball import Norm, make_ball
-from .climb import climb
+from .ball import Norm
+from .climb import Ascent, climb
 from .gradient import DEFAULT_STEPS, TransferResult, TransferTask
 
 
@@ -38,5 +38,5 @@ def pgd(
         outside is scaled back, as in the toolboxes RobustMQ (Xiao et al. 2023, arXiv 2308.02350) runs.
     """
     prefix = "" if norm == "linf" else f"norm={norm},"
-    ball = make_ball(task.images, eps=eps, norm=norm, alpha=alpha)
-    return climb(task, ball, steps=steps, decay=0.0, random_start=f"pgd:{prefix}eps={eps}")
+    ascent = Ascent(eps=eps, steps=steps, alpha=alpha, decay=0.0)
+    return climb(task, ascent, norm=norm, random_start=f"pgd:{prefix}eps={eps}")

@@ -5,30 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from .ball import make_ball
-from .climb import Estimate, climb, normalised
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least
+from .climb import Ascent, Estimate, climb, normalised
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least
 from .vmifgsm import noise
 
 NEIGHBOURS, REACH, BALANCE = 20, 3.0, 0.5
 
 
-def pgn(
-    task: TransferTask,
-    *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
-    copies: int = NEIGHBOURS,
-) -> TransferResult:
+def pgn(task: TransferTask, ascent: Ascent, *, copies: int = NEIGHBOURS) -> TransferResult:
     """Raise the loss and lower its gradient's norm, both averaged over random neighbours.
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0.
+        ascent: Radius, steps and momentum.
         copies: Neighbours N drawn in each step; each takes two gradients.
 
     Returns:
@@ -43,9 +32,9 @@ def pgn(
         authors' code.
     """
     at_least("copies", copies, 1)
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    estimate = _flattening(task, f"pgn:eps={eps}", REACH * eps, ball.size, copies)
-    return climb(task, ball, steps=steps, decay=decay, estimate=estimate)
+    ball = make_ball(task.images, eps=ascent.eps, alpha=ascent.alpha)
+    estimate = _flattening(task, f"pgn:eps={ascent.eps}", REACH * ascent.eps, ball.size, copies)
+    return climb(task, ascent, estimate=estimate)
 
 
 def _flattening(task: TransferTask, name: str, radius: float, distance: float, copies: int) -> Estimate:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ball import make_ball
-from .climb import Estimate, climb, plain
+from .climb import Ascent, Estimate, climb, plain
 from .difgsm import diverse
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least
 
 DEFAULT_KERNEL = 7
 _DEVIATIONS = 3.0  # the kernel ends three standard deviations from its centre
@@ -15,11 +14,8 @@ _DEVIATIONS = 3.0  # the kernel ends three standard deviations from its centre
 
 def tifgsm(
     task: TransferTask,
+    ascent: Ascent,
     *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
     kernel: int = DEFAULT_KERNEL,
     diversity: bool = False,
 ) -> TransferResult:
@@ -27,10 +23,7 @@ def tifgsm(
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0.
+        ascent: Radius, steps and momentum.
         kernel: Taps of the smoothing along each axis; the paper takes 15 at 299 pixels, 7 suits 224, 5 suits 32.
         diversity: Whether each gradient is taken through a random resize and padding, see `difgsm`.
 
@@ -43,9 +36,8 @@ def tifgsm(
     Reference:
         Dong et al. 2019, arXiv 1904.02884, eq. 7 and 10, Gaussian kernel of section 3.3 with its ends at 3 sigma.
     """
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    inner = diverse(plain, task, f"ditifgsm:eps={eps}") if diversity else plain
-    return climb(task, ball, steps=steps, decay=decay, estimate=smoothed(inner, kernel))
+    inner = diverse(plain, task, f"ditifgsm:eps={ascent.eps}") if diversity else plain
+    return climb(task, ascent, estimate=smoothed(inner, kernel))
 
 
 def smoothed(inner: Estimate, kernel: int) -> Estimate:

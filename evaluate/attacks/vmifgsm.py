@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ball import make_ball
-from .climb import climb
-from .gradient import DEFAULT_STEPS, Floats, Images, Probe, TransferResult, TransferTask, at_least
+from .climb import Ascent, climb
+from .gradient import Floats, Images, Probe, TransferResult, TransferTask, at_least
 
 NEIGHBOURS, REACH = 20, 1.5
 
 
-def vmifgsm(
-    task: TransferTask,
-    *,
-    eps: int,
-    steps: int = DEFAULT_STEPS,
-    alpha: int | None = None,
-    decay: float = 1.0,
-    copies: int = NEIGHBOURS,
-    reach: float = REACH,
-) -> TransferResult:
+def vmifgsm(task: TransferTask, ascent: Ascent, *, copies: int = NEIGHBOURS, reach: float = REACH) -> TransferResult:
     """Tune each gradient by how far its neighbours' gradients differed in the step before.
 
     Args:
         task: Images, labels and the source of gradients.
-        eps: Radius in grey levels, 1..255.
-        steps: Number of steps.
-        alpha: Step in grey levels; a quarter of eps, at least 1, if None.
-        decay: Weight of the old momentum, >= 0.
+        ascent: Radius, steps and momentum.
         copies: Neighbours N drawn in each step.
         reach: Largest distance of a neighbour's value, beta, as a multiple of eps.
 
@@ -44,9 +31,8 @@ def vmifgsm(
     """
     at_least("copies", copies, 1)
     at_least("reach", reach, 0)
-    ball = make_ball(task.images, eps=eps, alpha=alpha)
-    tuned = _Tuned(task, f"vmifgsm:eps={eps}", reach * eps, copies)
-    return climb(task, ball, steps=steps, decay=decay, estimate=tuned)
+    tuned = _Tuned(task, f"vmifgsm:eps={ascent.eps}", reach * ascent.eps, copies)
+    return climb(task, ascent, estimate=tuned)
 
 
 class _Tuned:

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate.attacks.catalog import parse_attack
+from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
 from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
 from robustmq_trt.evaluate.model_target import model_target
@@ -65,7 +66,7 @@ def test_each_cell_counts_the_images_that_source_and_engine_both_get_right(
     assert len(cells) == len(found) == 4
     for source, twin in zip(sources, twins, strict=True):
         task = TransferTask(images=pictures.images, labels=pictures.labels, hashes=pictures.hashes, source=twin)
-        adversarials = mifgsm(task, eps=8, steps=3).adversarials
+        adversarials = mifgsm(task, Ascent(eps=8, steps=3)).adversarials
         knows = twin.scores(pictures.images).argmax(axis=1) == pictures.labels
         for engine in engines:
             both = knows & (answer(engine, pictures.images).prediction == pictures.labels)

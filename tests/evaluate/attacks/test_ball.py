@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustmq_trt.evaluate.attacks.ball import Norm, make_ball
+from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
 from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
 from robustmq_trt.evaluate.attacks.pgd import pgd
@@ -36,11 +37,12 @@ def lengths(adversarials: np.ndarray, originals: np.ndarray, norm: Norm) -> np.n
 def test_what_is_delivered_lies_in_the_ball_in_integers(norm: Norm, eps: int, seed: int, steps: int) -> None:
     originals = np.random.default_rng(seed).integers(0, 256, (2, 8, 6, 3), dtype=np.uint8)
 
-    for attack in (pgd, mifgsm):
-        adversarials = attack(task(originals), eps=eps, steps=steps, norm=norm).adversarials
-
-        assert adversarials.dtype == np.uint8
-        assert lengths(adversarials, originals, norm).max() <= eps
+    for result in (
+        pgd(task(originals), eps=eps, steps=steps, norm=norm),
+        mifgsm(task(originals), Ascent(eps=eps, steps=steps), norm=norm),
+    ):
+        assert result.adversarials.dtype == np.uint8
+        assert lengths(result.adversarials, originals, norm).max() <= eps
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 127), ("l2", 510), ("l1", 2550), ("l1", 25500)])
@@ -48,7 +50,7 @@ def test_a_radius_below_a_level_per_value_is_used_up_along_the_gradient(norm: No
     grey = np.full((1, 100, 80, 3), 128, dtype=np.uint8)
     given = task(grey)
 
-    adversarials = mifgsm(given, eps=eps, steps=4, norm=norm).adversarials
+    adversarials = mifgsm(given, Ascent(eps=eps, steps=4), norm=norm).adversarials
 
     moved = adversarials.astype(float) - grey
     assert lengths(adversarials, grey, norm)[0] >= 0.98 * eps

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.evaluate.attacks.ball import make_ball
 from robustmq_trt.evaluate.attacks.bsr import bsr
-from robustmq_trt.evaluate.attacks.climb import normalised
+from robustmq_trt.evaluate.attacks.climb import Ascent, normalised
 from robustmq_trt.evaluate.attacks.difgsm import difgsm
 from robustmq_trt.evaluate.attacks.fgsm import fgsm
 from robustmq_trt.evaluate.attacks.gradient import GradientSource, TransferResult, TransferTask, signs
@@ -25,18 +26,26 @@ from robustmq_trt.evaluate.twin.twin import Twin
 from robustmq_trt.inputs.catalog import PRESETS
 
 Attack = Callable[..., TransferResult]
+
+
+def iterated(
+    attack: Attack, given: TransferTask, own: dict[str, object] | None = None, **ascent: Any
+) -> TransferResult:
+    return attack(given, Ascent(**ascent), **(own or {}))
+
+
 ATTACKS: dict[str, Attack] = {
     "fgsm": fgsm,
     "pgd": pgd,
-    "mifgsm": mifgsm,
-    "nifgsm": nifgsm,
-    "sinifgsm": partial(nifgsm, copies=3),
-    "difgsm": difgsm,
-    "tifgsm": partial(tifgsm, kernel=3),
-    "ditifgsm": partial(tifgsm, kernel=4, diversity=True),
-    "vmifgsm": partial(vmifgsm, copies=3),
-    "bsr": partial(bsr, copies=2),
-    "pgn": partial(pgn, copies=2),
+    "mifgsm": partial(iterated, mifgsm),
+    "nifgsm": partial(iterated, nifgsm),
+    "sinifgsm": partial(iterated, nifgsm, own={"copies": 3}),
+    "difgsm": partial(iterated, difgsm),
+    "tifgsm": partial(iterated, tifgsm, own={"kernel": 3}),
+    "ditifgsm": partial(iterated, tifgsm, own={"kernel": 4, "diversity": True}),
+    "vmifgsm": partial(iterated, vmifgsm, own={"copies": 3}),
+    "bsr": partial(iterated, bsr, own={"copies": 2}),
+    "pgn": partial(iterated, pgn, own={"copies": 2}),
 }
 
 
@@ -121,7 +130,7 @@ def test_fgsm_moves_each_pixel_by_eps_along_the_sign(images: np.ndarray) -> None
 
 
 def test_pixels_with_zero_gradient_stay_and_are_counted(images: np.ndarray) -> None:
-    for attack in (fgsm, mifgsm):
+    for attack in (fgsm, ATTACKS["mifgsm"]):
         result = attack(task(images, Field(zeros=True)), eps=4)
 
         np.testing.assert_array_equal(result.adversarials[:, ::2], images[:, ::2])
@@ -162,7 +171,7 @@ def test_pgd_follows_the_projected_sign_steps(images: np.ndarray) -> None:
 def test_mifgsm_follows_equations_6_and_7(decay: float, images: np.ndarray) -> None:
     given, eps = task(images, Field()), 8
 
-    adversarials = mifgsm(given, eps=eps, steps=5, decay=decay).adversarials
+    adversarials = mifgsm(given, Ascent(eps=eps, steps=5, decay=decay)).adversarials
 
     present, momentum = images.astype(int), np.zeros(images.shape)
     for _ in range(5):
@@ -202,21 +211,21 @@ def test_a_radius_that_is_no_whole_grey_level_is_refused(attack: Attack, images:
     ("call", "part"),
     [
         (partial(pgd, eps=8, steps=0), "`steps`"),
-        (partial(mifgsm, eps=8, steps=0), "`steps`"),
+        (partial(mifgsm, ascent=Ascent(eps=8, steps=0)), "`steps`"),
         (partial(pgd, eps=8, alpha=0), "`alpha`"),
-        (partial(mifgsm, eps=8, alpha=256), "`alpha`"),
-        (partial(mifgsm, eps=8, decay=-1.0), "`decay`"),
-        (partial(mifgsm, eps=8, decay=float("nan")), "`decay`"),
-        (partial(mifgsm, eps=8, norm="l3"), "norm"),
+        (partial(mifgsm, ascent=Ascent(eps=8, alpha=256)), "`alpha`"),
+        (partial(mifgsm, ascent=Ascent(eps=8, decay=-1.0)), "`decay`"),
+        (partial(mifgsm, ascent=Ascent(eps=8, decay=float("nan"))), "`decay`"),
+        (partial(mifgsm, ascent=Ascent(eps=8), norm="l3"), "norm"),
         (partial(pgd, eps=0, norm="l2"), "`eps`"),
         (partial(pgd, eps=510, norm="l2", alpha=0), "`alpha`"),
-        (partial(nifgsm, eps=8, copies=0), "`copies`"),
-        (partial(tifgsm, eps=8, kernel=0), "`kernel`"),
-        (partial(vmifgsm, eps=8, copies=0), "`copies`"),
-        (partial(vmifgsm, eps=8, reach=-1), "`reach`"),
-        (partial(pgn, eps=8, copies=0), "`copies`"),
-        (partial(bsr, eps=8, copies=0), "`copies`"),
-        (partial(bsr, eps=8, blocks=11), "blocks"),
+        (partial(nifgsm, ascent=Ascent(eps=8), copies=0), "`copies`"),
+        (partial(tifgsm, ascent=Ascent(eps=8), kernel=0), "`kernel`"),
+        (partial(vmifgsm, ascent=Ascent(eps=8), copies=0), "`copies`"),
+        (partial(vmifgsm, ascent=Ascent(eps=8), reach=-1), "`reach`"),
+        (partial(pgn, ascent=Ascent(eps=8), copies=0), "`copies`"),
+        (partial(bsr, ascent=Ascent(eps=8), copies=0), "`copies`"),
+        (partial(bsr, ascent=Ascent(eps=8), blocks=11), "blocks"),
     ],
 )
 def test_settings_out_of_range_are_refused(call: Attack, part: str, images: np.ndarray) -> None:

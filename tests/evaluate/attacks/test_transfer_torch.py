@@ -12,6 +12,7 @@ import pytest
 
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.evaluate.attacks.bsr import bsr
+from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.difgsm import difgsm, draw_placement
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
 from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
@@ -82,14 +83,14 @@ def assert_same(adversarials: np.ndarray, wanted: np.ndarray) -> None:
 def test_mi_equals_the_reference(reference: ModuleType, task: TransferTask, decay: float) -> None:
     wanted = expected(reference, task, lambda loss, _: lambda x, g: reference.derivative(loss, x), "", decay)
 
-    assert_same(mifgsm(task, eps=EPS, steps=STEPS, decay=decay).adversarials, wanted)
+    assert_same(mifgsm(task, Ascent(eps=EPS, steps=STEPS, decay=decay)).adversarials, wanted)
 
 
 @pytest.mark.parametrize("copies", [1, 4])
 def test_ni_and_si_equal_the_reference(reference: ModuleType, task: TransferTask, copies: int) -> None:
     wanted = expected(reference, task, lambda loss, _: reference.looking_ahead(loss, ALPHA, 1.0, copies), "")
 
-    assert_same(nifgsm(task, eps=EPS, steps=STEPS, copies=copies).adversarials, wanted)
+    assert_same(nifgsm(task, Ascent(eps=EPS, steps=STEPS), copies=copies).adversarials, wanted)
 
 
 @pytest.mark.parametrize(("name", "kernel"), [("difgsm", 0), ("ditifgsm", 5), ("ditifgsm", 3)])
@@ -103,9 +104,9 @@ def test_di_and_ti_equal_the_reference(reference: ModuleType, task: TransferTask
     )
 
     if kernel:
-        made = tifgsm(task, eps=EPS, steps=STEPS, kernel=kernel, diversity=True)
+        made = tifgsm(task, Ascent(eps=EPS, steps=STEPS), kernel=kernel, diversity=True)
     else:
-        made = difgsm(task, eps=EPS, steps=STEPS)
+        made = difgsm(task, Ascent(eps=EPS, steps=STEPS))
 
     assert_same(made.adversarials, wanted)
 
@@ -113,7 +114,7 @@ def test_di_and_ti_equal_the_reference(reference: ModuleType, task: TransferTask
 def test_ti_alone_equals_the_reference(reference: ModuleType, task: TransferTask) -> None:
     wanted = expected(reference, task, lambda loss, _: reference.diverse(loss, lambda: None, reference.gaussian(7)), "")
 
-    assert_same(tifgsm(task, eps=EPS, steps=STEPS).adversarials, wanted)
+    assert_same(tifgsm(task, Ascent(eps=EPS, steps=STEPS)).adversarials, wanted)
 
 
 def test_vmi_equals_the_reference(reference: ModuleType, task: TransferTask) -> None:
@@ -124,7 +125,7 @@ def test_vmi_equals_the_reference(reference: ModuleType, task: TransferTask) -> 
         f"vmifgsm:eps={EPS}",
     )
 
-    assert_same(vmifgsm(task, eps=EPS, steps=STEPS, copies=3).adversarials, wanted)
+    assert_same(vmifgsm(task, Ascent(eps=EPS, steps=STEPS), copies=3).adversarials, wanted)
 
 
 def test_pgn_equals_the_reference(reference: ModuleType, task: TransferTask) -> None:
@@ -135,7 +136,7 @@ def test_pgn_equals_the_reference(reference: ModuleType, task: TransferTask) -> 
         f"pgn:eps={EPS}",
     )
 
-    assert_same(pgn(task, eps=EPS, steps=STEPS, copies=3).adversarials, wanted)
+    assert_same(pgn(task, Ascent(eps=EPS, steps=STEPS), copies=3).adversarials, wanted)
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
@@ -152,4 +153,4 @@ def test_bsr_equals_the_reference(reference: ModuleType, task: TransferTask, blo
 
     wanted = expected(reference, task, estimate, f"bsr:eps={EPS}")
 
-    assert_same(bsr(task, eps=EPS, steps=STEPS, copies=2, blocks=blocks).adversarials, wanted)
+    assert_same(bsr(task, Ascent(eps=EPS, steps=STEPS), copies=2, blocks=blocks).adversarials, wanted)
