@@ -160,15 +160,17 @@ BACKENDS: tuple[Backend, ...] = (
         open=_open_remote,
         named_suffixes=("http://", "https://"),
     ),
+    Backend(
+        name="v2+grpc",
+        suffixes=("v2+grpc://", "v2+grpcs://"),
+        module="grpc",
+        install="pip install 'robustmq-trt[grpc]'",
+        open=_open_remote,
+    ),
 )
 # The prefix that asks for ONNX Runtime with Q/DQ in float.
 SIMULATION = "simulation"
 _OF_SIMULATION = "onnxruntime"
-
-# What a user may well ask for and this version cannot run, by the format's owner.
-_NOT_YET: dict[str, str] = {
-    "v2+grpc://": "Open Inference Protocol over gRPC",
-}
 
 
 class SplitTarget(NamedTuple):
@@ -218,7 +220,8 @@ def open_engine(
 
     Args:
         target: Path of a model file, or one with a backend in front: ``openvino:model.onnx``,
-            ``simulation:model.onnx`` (ONNX Runtime with Q/DQ in float), ``v2:http://HOST:PORT/MODEL`` (a server).
+            ``simulation:model.onnx`` (ONNX Runtime with Q/DQ in float), ``v2:http://HOST:PORT/MODEL`` or
+            ``v2+grpc://HOST:PORT/MODEL`` (a server).
         threads: Threads inside one inference, at least 1; None takes every core this process may use.
         simulate: Run Q/DQ in float instead of integer kernels.
         isolate: Limits of a child process to run the engine in, or None to run it in this one. Files of native code
@@ -268,9 +271,6 @@ def find_backend(target: Path | str) -> Backend:
     if found is not None:
         return found
     known = ", ".join([*(ending for backend in BACKENDS for ending in backend.suffixes), "v2:http://HOST:PORT/MODEL"])
-    owner = _NOT_YET.get(suffix)
-    if owner is not None:
-        raise UnsupportedError(f"The {owner} backend for '{path}' is not available in this version. It runs: {known}.")
     raise UnsupportedError(f"No backend takes '{path}': its ending is '{suffix}'. This version runs: {known}.")
 
 

@@ -1,4 +1,4 @@
-"""A server as a backend: any that speaks the Open Inference Protocol v2 over HTTP (Triton, MLServer, KServe, OVMS)."""
+"""A server as a backend: any that speaks the Open Inference Protocol v2 (Triton, MLServer, KServe, OVMS)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, RobustMQError, TargetChangedError, UnsupportedError
+from ..core.errors import InputError, TargetChangedError, UnsupportedError
 from ..core.files import sha256_json
 from .audit import Audit
 from .protocol import EngineSpec, OutputKind
 from .remote_address import Address, parse_address
 from .remote_audit import audit_server
-from .remote_http import Reply, Request, Transport, token_from_environment
-from .remote_metadata import STATISTICS, ServerModel, has_configuration, read_model, read_spec
-from .remote_retry import Policy, Retrier, ServerError, TransientError
-from .remote_statistics import read_statistics
-from .remote_tensors import Expectation, Scores, decode, encode, parse_object
+from .remote_credentials import Credentials, token_from_environment
+from .remote_grpc import GrpcWire
+from .remote_metadata import read_spec
+from .remote_rest import RestWire
+from .remote_retry import Policy, ServerError
+from .remote_tensors import Expectation
 from .remote_watch import EVERY_IMAGES, Watch, probe_images
+from .remote_wire import Wire
 
 __version__ = "Open Inference Protocol v2"
 
-_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-_REQUEST_BYTES = 48 * 1024 * 1024  # Triton refuses requests above 64 MiB
-_JSON_BYTES_PER_VALUE = 24
-_LONGEST_WAIT_S = 60.0
 _SUM_TOLERANCE = 5e-3
 
 
@@ -41,22 +39,21 @@ class RemoteEngine:
     def __init__(self, address: Address, *, token: str | None, policy: Policy, watch_every: int) -> None:
         self._address = address
         self._where = f"'{address.url}'"
-        self._transport = Transport(address, token=token)
-        self._retrier = Retrier(policy)
+        self._wire = _wire(address, token, policy)
         self._ids = count(1)
         self._version = address.version
         self._closed = False
         self._traffic = {"requests": 0, "images": 0, "ns": 0}
         try:
-            self._model, self._configuration = self._described()
+            self._model, self._configuration = self._wire.describe()
             self._spec = read_spec(self._model, classes=None, output_kind="logits", where=self._where)
             self._watch = Watch(self._ask, probe_images(self._spec), where=self._where, every=watch_every)
         except BaseException:
-            self._transport.close()
+            self._wire.close()
             raise
         answers = self._watch.answers
         self._spec = read_spec(self._model, classes=answers.shape[1], output_kind=_kind(answers), where=self._where)
-        self._known_breaks = self._transport.breaks
+        self._known_breaks = self._wire.breaks
 
     @classmethod
     def open(
@@ -71,7 +68,8 @@ class RemoteEngine:
         """Connect to a model on a server, read its metadata and ask it for the probe images.
 
         Args:
-            url: ``http://HOST:PORT/MODEL[/versions/V]``, or https. A token in ``ROBUSTMQ_TOKEN`` is sent along.
+            url: ``http://HOST:PORT/MODEL[/versions/V]``, or with https, v2+grpc, v2+grpcs in front. A token in
+                ``ROBUSTMQ_TOKEN`` is sent along.
             threads: Taken for the sake of the other backends; a server decides for itself.
             simulate: Must be False: what a server runs is not ours to choose.
             policy: Deadline, attempts, and when to give up.
@@ -79,7 +77,8 @@ class RemoteEngine:
 
         Raises:
             InputError: If the address is none, the server does not answer, or its answers are no classifier's scores.
-            UnsupportedError: If its model is no classifier of images with one input and one output, or ``simulate``.
+            UnsupportedError: If its model is no classifier of images with one input and one output, ``simulate``, or
+                grpcio is not installed for v2+grpc.
             RefusedError: If its certificate is not accepted, it redirects to another host, or the token would travel in
                 clear text.
         """
@@ -126,9 +125,9 @@ class RemoteEngine:
         except TargetChangedError as error:
             self._watch.fail(error)
             raise
-        doubtful = self._transport.breaks != self._known_breaks
+        doubtful = self._wire.breaks != self._known_breaks
         self._watch.note(len(batch), doubtful=doubtful)
-        self._known_breaks = self._transport.breaks
+        self._known_breaks = self._wire.breaks
         return scores[0] if len(scores) == 1 else np.concatenate(scores)
 
     def verify(self) -> None:
@@ -156,8 +155,8 @@ class RemoteEngine:
             "threads": None,
             "optimization": "unknown",
             "address": self._address.url,
-            "transport": "http, binary tensors" if model.binary else "http, json",
-            "encrypted": self._address.scheme == "https",
+            "transport": self._wire.transport,
+            "encrypted": self._address.is_encrypted,
             "extensions": list(model.extensions),
             "max_batch": model.max_batch,
             "model": model.to_json(),
@@ -166,17 +165,17 @@ class RemoteEngine:
             "served_sha256": sha256_json({"model": model.to_json(), "probes": self._watch.digest}),
             "client": {
                 **self._traffic,
-                "retries": self._retrier.retries,
-                "connections": self._transport.connections,
+                "retries": self._wire.retries,
+                "connections": self._wire.connections,
                 "probe_checks": self._watch.checks,
             },
-            "server_statistics": None if self._closed else self._statistics(),
+            "server_statistics": None if self._closed else self._wire.statistics(),
         }
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         self._closed = True
-        self._transport.close()
+        self._wire.close()
 
     def _fits(self, number: int) -> bool:
         return number > 0 and self._spec.fixed_batch in (None, number)
@@ -187,8 +186,7 @@ class RemoteEngine:
         if self._spec.fixed_batch is not None:
             return self._spec.fixed_batch
         values = self._spec.height * self._spec.width * self._spec.channels
-        item = np.dtype(self._spec.dtype).itemsize if self._model.binary else _JSON_BYTES_PER_VALUE
-        fitting = max(1, _REQUEST_BYTES // (values * item))
+        fitting = max(1, self._wire.most_values // values)
         return fitting if self._model.max_batch is None else min(fitting, self._model.max_batch)
 
     def _ask(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -202,79 +200,20 @@ class RemoteEngine:
             where=self._where,
         )
         began = time.perf_counter_ns()
-        reply = self._send(encode(batch, expected, self._address.path))
-        scores: Scores = self._redacted(decode, reply, expected)
+        scores = self._wire.ask(batch, expected)
         self._traffic["ns"] += time.perf_counter_ns() - began
         self._traffic["requests"] += 1
         self._traffic["images"] += len(batch)
         self._version = self._version or scores.version
         return scores.values
 
-    def _send(self, request: Request) -> Reply:
-        """Send a request until it is answered; give the reply of status 200."""
 
-        def attempt(deadline: float) -> Reply:
-            reply = self._transport.exchange(request, deadline=deadline)
-            if reply.status in _PASSING:
-                raise TransientError(self._status(reply), wait_s=_retry_after(reply))
-            return reply
-
-        what = f"{request.method} {self._address.origin}{request.path}"
-        reply = self._retrier.call(attempt, what=what)
-        if reply.status != 200:
-            raise ServerError(f"{what} was refused with {self._status(reply)}.{_advice(reply.status)}")
-        return reply
-
-    def _status(self, reply: Reply) -> str:
-        excerpt = self._transport.excerpt(reply.body)
-        return f"status {reply.status}" + (f": {excerpt}" if excerpt else "")
-
-    def _described(self) -> tuple[ServerModel, dict[str, Any]]:
-        server = self._get("/v2")
-        model = self._get(self._address.path)
-        configuration = self._optional(f"{self._address.path}/config") if has_configuration(server) else {}
-        return read_model(server, model, configuration, where=self._where), configuration
-
-    def _statistics(self) -> dict[str, dict[str, int]] | None:
-        if STATISTICS not in self._model.extensions:
-            return None
-        return read_statistics(self._optional(f"{self._address.path}/stats"))
-
-    def _get(self, path: str) -> dict[str, Any]:
-        body = self._send(Request(method="GET", path=path)).body
-        text = self._transport.redact(body.decode("utf-8", "replace"))
-        return parse_object(text.encode(), f"{self._address.origin}{path}")
-
-    def _optional(self, path: str) -> dict[str, Any]:
-        try:
-            return self._get(path)
-        except ServerError:
-            return {}
-
-    def _redacted(self, read: Any, *arguments: Any) -> Any:
-        """Keep the token out of a message that quotes a reply."""
-        try:
-            return read(*arguments)
-        except RobustMQError as error:
-            raise type(error)(self._transport.redact(str(error))) from None
+def _wire(address: Address, token: str | None, policy: Policy) -> Wire:
+    kind = GrpcWire if address.scheme.startswith("v2+grpc") else RestWire
+    return kind(address, credentials=Credentials(token, address), policy=policy)
 
 
 def _kind(answers: NDArray[np.float32]) -> OutputKind:
     """Tell probabilities from logits by the answers to the probes: rows in [0, 1] that sum to one."""
     sums = answers.sum(axis=1)
     return "probabilities" if bool((answers >= 0).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()) else "logits"
-
-
-def _retry_after(reply: Reply) -> float | None:
-    asked = reply.headers.get("retry-after", "")
-    return min(float(asked), _LONGEST_WAIT_S) if asked.isascii() and asked.isdigit() and len(asked) < 10 else None
-
-
-def _advice(status: int) -> str:
-    match status:
-        case 401 | 403:
-            return " Put the server's token into the environment variable ROBUSTMQ_TOKEN."
-        case 404:
-            return " Check the model's name and version."
-        case _:
-            return ""

@@ -1,4 +1,4 @@
-"""Where a server is and which of its models is meant: `http://HOST:PORT/MODEL[/versions/V]`. Opens nothing."""
+"""Where a server is and which of its models is meant: `SCHEME://HOST:PORT/MODEL[/versions/V]`. Opens nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..core.errors import InputError, RefusedError
 
-SCHEMES = {"http": 80, "https": 443}
-_SYNTAX = "v2:http://HOST:PORT/MODEL[/versions/V]"
+SCHEMES = {"http": 80, "https": 443, "v2+grpc": 8001, "v2+grpcs": 443}
+_ENCRYPTED = frozenset(("https", "v2+grpcs"))
+_SYNTAX = "v2:http://HOST:PORT/MODEL[/versions/V] or v2+grpc://HOST:PORT/MODEL[/versions/V]"
 _PATH = re.compile(r"/(?:v2/models/)?([^/]+)(?:/versions/([^/]+))?/?")
 
 
@@ -19,7 +20,7 @@ class Address:
     """One model on one server.
 
     Attributes:
-        scheme: ``http`` or ``https``.
+        scheme: ``http``, ``https``, ``v2+grpc`` or ``v2+grpcs``.
         host: Host name or IP address, without brackets.
         port: TCP port.
         model: The model's name, decoded.
@@ -51,6 +52,11 @@ class Address:
         return f"{self.origin}/{quote(self.model, safe='')}{version}"
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether what is sent is encrypted."""
+        return self.scheme in _ENCRYPTED
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine."""
         try:
@@ -63,7 +69,8 @@ def parse_address(url: str) -> Address:
     """Read an address.
 
     Args:
-        url: ``http://HOST:PORT/MODEL``, with ``/versions/V`` behind it where one version is meant.
+        url: ``http://HOST:PORT/MODEL`` or ``v2+grpc://HOST:PORT/MODEL``, with ``/versions/V`` behind it where one
+            version is meant.
 
     Raises:
         InputError: If it is none.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import ssl
 import time
@@ -12,19 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from ..core.errors import InputError, RefusedError
+from ..core.errors import RefusedError
 from .remote_address import Address, same_origin
+from .remote_credentials import Credentials
 from .remote_retry import ServerError, TransientError
 from .remote_socket import Clock, OversizedError, TimedSocket
 
-TOKEN_VARIABLE = "ROBUSTMQ_TOKEN"
 HEADER_BYTES = 64 * 1024
 _READ_AHEAD = 8192  # what a buffered reader may take of the body while it reads the head
 _REDIRECTS = 3
 _MOVED = frozenset((301, 302, 303, 307, 308))
 _KEEPS_METHOD = frozenset((307, 308))
 _CONNECT_SECONDS = 10.0
-_LONGEST_EXCERPT = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +69,11 @@ class Transport:
         breaks: How many of them broke.
     """
 
-    def __init__(self, address: Address, *, token: str | None, clock: Clock = time.monotonic) -> None:
-        """Take the address; nothing is connected yet.
-
-        Raises:
-            RefusedError: If the token would leave this machine in clear text.
-            InputError: If the token cannot stand in a header.
-        """
+    def __init__(self, address: Address, *, credentials: Credentials, clock: Clock = time.monotonic) -> None:
         self._address = address
-        self._token = _checked(token, address)
+        self._credentials = credentials
         self._clock = clock
-        self._context = ssl.create_default_context() if address.scheme == "https" else None
+        self._context = ssl.create_default_context() if address.is_encrypted else None
         self._connection: http.client.HTTPConnection | None = None
         self._stream: TimedSocket | None = None
         self.connections = self.breaks = 0
@@ -105,16 +97,6 @@ class Transport:
                 return reply
             path = self._moved(request, path, reply)
         raise ServerError(f"{self._address.origin} redirected more than {_REDIRECTS} times. Check the address.")
-
-    def excerpt(self, body: bytes) -> str:
-        """Give the beginning of a reply as one printable line without the token, for messages."""
-        text = self.redact(body[: 4 * _LONGEST_EXCERPT].decode("utf-8", "replace"))
-        line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-        return line if len(line) <= _LONGEST_EXCERPT else line[:_LONGEST_EXCERPT] + "..."
-
-    def redact(self, text: str) -> str:
-        """Take the token out of a text."""
-        return text if not self._token else text.replace(self._token, "***")
 
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""
@@ -146,7 +128,7 @@ class Transport:
             silent = self._stream is None or self._stream.received == before
             self.close()
             stale = reused and silent and isinstance(error, ConnectionError)
-            raise TransientError(self.excerpt(_words(error).encode()), stale=stale) from error
+            raise TransientError(self._credentials.excerpt(_words(error).encode()), stale=stale) from error
 
     def _attempt(self, request: Request, path: str, deadline: float) -> Reply:
         connection, stream = self._connected(deadline)
@@ -183,10 +165,11 @@ class Transport:
         return connection.getresponse()
 
     def _own_headers(self) -> dict[str, str]:
+        bearer = self._credentials.bearer
         return {
             "Accept-Encoding": "identity",
             "User-Agent": "robustmq-trt",
-            **({"Authorization": f"Bearer {self._token}"} if self._token else {}),
+            **({"Authorization": bearer} if bearer else {}),
         }
 
     def _connected(self, deadline: float) -> tuple[http.client.HTTPConnection, TimedSocket]:
@@ -215,32 +198,15 @@ class Transport:
     def _moved(self, request: Request, path: str, reply: Reply) -> str:
         target = urljoin(f"{self._address.origin}{path}", reply.headers.get("location", ""))
         if not same_origin(target, self._address):
+            other = self._credentials.excerpt(_origin(target).encode())
             raise RefusedError(
-                f"{self._address.origin} redirects to another server ({self.excerpt(_origin(target).encode())}), which "
-                "is not followed. Give that address as the target if you trust it."
+                f"{self._address.origin} redirects to another server ({other}), which is not followed. "
+                "Give that address as the target if you trust it."
             )
         if request.method != "GET" and reply.status not in _KEEPS_METHOD:
             raise ServerError(f"{self._address.origin} redirects a POST with status {reply.status}. Check the address.")
         parts = urlsplit(target)
         return parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def token_from_environment() -> str | None:
-    """Give the token of the environment, or None where there is none."""
-    return os.environ.get(TOKEN_VARIABLE) or None
-
-
-def _checked(token: str | None, address: Address) -> str | None:
-    if not token:
-        return None
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"Expected one word of printable ASCII in {TOKEN_VARIABLE}. Set it anew.")
-    if address.scheme != "https" and not address.is_loopback:
-        raise RefusedError(
-            f"{TOKEN_VARIABLE} is set and would be sent to {address.origin} in clear text. "
-            "Use https, or unset it for this server."
-        )
-    return token
 
 
 def _origin(url: str) -> str:

@@ -116,7 +116,17 @@ def _word(value: Any) -> str:
 
 
 def decode(reply: Reply, expected: Expectation) -> Scores:
-    """Read the scores out of a reply, after every check it can be given.
+    """Read the scores out of a reply over HTTP.
+
+    Raises:
+        ServerError: If bytes, type, shape, name or id are not what was asked for.
+        TargetChangedError: If the reply names another model or version than the ones before.
+    """
+    return read_scores(*_split(reply, expected), expected)
+
+
+def read_scores(document: Mapping[str, Any], tail: bytes, expected: Expectation) -> Scores:
+    """Read the scores out of a reply's document and the bytes behind it, after every check they can be given.
 
     Scores that are not finite are handed out as they are.
 
@@ -124,7 +134,6 @@ def decode(reply: Reply, expected: Expectation) -> Scores:
         ServerError: If bytes, type, shape, name or id are not what was asked for.
         TargetChangedError: If the reply names another model or version than the ones before.
     """
-    document, tail = _split(reply, expected)
     _check_identity(document, expected)
     output = _output(document, expected)
     datatype, shape = output.get("datatype"), output.get("shape")

@@ -1,6 +1,7 @@
 """Tiny classifiers as ONNX text, and the real networks quantized by ONNX Runtime's own quantizer."""
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
@@ -230,25 +231,77 @@ class _Noise:
         return next(self._images, None)
 
 
-@pytest.fixture(scope="session")
-def v2() -> ModuleType:
-    """The module `v2_server`: a small server over real sockets."""
-    spec = spec_from_file_location("v2_server", Path(__file__).with_name("v2_server.py"))
+def _loaded(name: str) -> ModuleType:
+    """Import a module that lies beside the tests."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules["v2_server"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="session")
+def v2() -> ModuleType:
+    """The module `v2_server`: a small server over real sockets."""
+    return _loaded("v2_server")
+
+
+@pytest.fixture(scope="session")
+def grpc_v2() -> ModuleType:
+    """The module `grpc_server`: the same over gRPC."""
+    return _loaded("grpc_server")
+
+
 @pytest.fixture
-def served_model(qdq_model: Path, v2: ModuleType) -> Iterator[str]:
-    """The URL of the QDQ classifier, served by ONNX Runtime in this process."""
+def score(qdq_model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The QDQ classifier, run by ONNX Runtime in this process."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(qdq_model, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"x": images})[0]
 
-    service = v2.Service(score=lambda images: session.run(None, {"x": images})[0], shape=[-1, 3, 8, 8], classes=5)
-    with v2.served(service) as url:
+
+@pytest.fixture
+def served_model(score: Callable[[np.ndarray], np.ndarray], v2: ModuleType) -> Iterator[str]:
+    """The URL of the QDQ classifier, served over HTTP."""
+    with v2.served(v2.Service(score=score, shape=[-1, 3, 8, 8], classes=5)) as url:
         yield url
+
+
+@pytest.fixture
+def grpc_served_model(score: Callable[[np.ndarray], np.ndarray], grpc_v2: ModuleType) -> Iterator[str]:
+    """The URL of the QDQ classifier, served over gRPC."""
+    with grpc_v2.served(grpc_v2.Service(score=score, shape=[-1, 3, 8, 8], classes=5)) as url:
+        yield url
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    """A key and a certificate of its own for 127.0.0.1, in one file."""
+    tool = shutil.which("openssl")
+    if tool is None:
+        pytest.skip("needs the command openssl to make a certificate")
+    key, made, both = (tmp_path / name for name in ("key.pem", "made.pem", "both.pem"))
+    subprocess.run(
+        [
+            *(
+                tool,
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+            ),
+            *("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(made)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    both.write_text(key.read_text() + made.read_text())
+    return str(both)

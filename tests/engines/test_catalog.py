@@ -14,15 +14,9 @@ from robustmq_trt.engines.catalog import (
 )
 
 
-@pytest.mark.parametrize(
-    ("target", "owner"),
-    [
-        ("v2+grpc://host:8001/NAME", "Open Inference Protocol over gRPC"),
-    ],
-)
-def test_formats_of_later_versions_are_named_and_refused(target: str, owner: str):
-    with pytest.raises(UnsupportedError, match=f"{owner} backend .* not available in this version"):
-        find_backend(target)
+@pytest.mark.parametrize("scheme", ["v2+grpc", "v2+grpcs"])
+def test_a_server_over_grpc_is_named_by_its_scheme(scheme: str):
+    assert find_backend(f"{scheme}://host:8001/NAME").name == "v2+grpc"
 
 
 @pytest.mark.parametrize("target", ["model.pt", "model", "http://host/model.onnx", "v2+http://host:8000/NAME"])

@@ -13,15 +13,22 @@ from robustmq_trt.engines.catalog import BACKENDS, open_engine
 from robustmq_trt.engines.protocol import Engine
 from robustmq_trt.engines.selftest import self_test
 
-EXAMPLES = {".onnx": "qdq_model", ".xml": "ir_model", ".tflite": "tflite_model", "http://": "served_model"}
+EXAMPLES = {
+    ".onnx": "qdq_model",
+    ".xml": "ir_model",
+    ".tflite": "tflite_model",
+    "http://": "served_model",
+    "v2+grpc://": "grpc_served_model",
+}
 
 
-# https is http behind the certificate, which tests/engines/test_remote_tls.py looks at.
+# https is http behind the certificate, which tests/engines/test_remote_tls.py looks at; v2+grpcs likewise.
 CASES = [
     (backend, suffix)
     for backend in BACKENDS
     for suffix in backend.suffixes + backend.named_suffixes
-    if suffix != "https://" and not backend.native_code  # a plan needs a GPU: tests/engines/test_tensorrt.py
+    if suffix not in ("https://", "v2+grpcs://")
+    and not backend.native_code  # a plan needs a GPU: tests/engines/test_tensorrt.py
 ]
 
 

@@ -13,6 +13,9 @@ from robustmq_trt.engines.remote_address import parse_address, same_origin
         ("http://host:8000/net/versions/7", "http://host:8000", "/v2/models/net/versions/7"),
         ("http://host:8000/v2/models/net/versions/7", "http://host:8000", "/v2/models/net/versions/7"),
         ("http://[::1]:8000/net", "http://[::1]:8000", "/v2/models/net"),
+        ("v2+grpc://host:8001/net/versions/7", "v2+grpc://host:8001", "/v2/models/net/versions/7"),
+        ("v2+grpc://host/net", "v2+grpc://host:8001", "/v2/models/net"),
+        ("v2+grpcs://[::1]/net", "v2+grpcs://[::1]:443", "/v2/models/net"),
         ("http://host:8000/a%20b%2Fc", "http://host:8000", "/v2/models/a%20b%2Fc"),
     ],
 )

@@ -229,7 +229,7 @@ def test_an_idle_connection_that_the_server_closed_costs_no_attempt(v2: ModuleTy
     service.bend = lambda method, path, status, headers, body: (status, {**headers, "X-Closed": "silently"}, body)
     with v2.served(service) as url:
         engine = opened(url, policy=Policy(attempts=1, deadline_s=2.0))
-        engine._transport._stream._raw.shutdown(2)  # what a server's idle timeout looks like from here
+        engine._wire._http._stream._raw.shutdown(2)  # what a server's idle timeout looks like from here
 
         np.testing.assert_array_equal(engine.infer(noise(2)), linear(noise(2)))
 

@@ -1,8 +1,5 @@
 """https: certificates are checked against the authorities of the machine, or those of SSL_CERT_FILE."""
 
-import shutil
-import subprocess
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -10,36 +7,6 @@ import pytest
 
 from robustmq_trt.core.errors import RefusedError
 from robustmq_trt.engines.remote import RemoteEngine
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> str:
-    """A key and a certificate of its own for 127.0.0.1, in one file."""
-    tool = shutil.which("openssl")
-    if tool is None:
-        pytest.skip("needs the command openssl to make a certificate")
-    key, made, both = (tmp_path / name for name in ("key.pem", "made.pem", "both.pem"))
-    subprocess.run(
-        [
-            *(
-                tool,
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-                "-days",
-                "2",
-            ),
-            *("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(made)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    both.write_text(key.read_text() + made.read_text())
-    return str(both)
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ _READY_SECONDS = 120.0
 
 
 @contextmanager
-def running(server: str, model: Path, signature: dict[str, Any], folder: Path) -> Iterator[str]:
+def running(
+    server: str, model: Path, signature: dict[str, Any], folder: Path, *, scheme: str = "http"
+) -> Iterator[str]:
     """Serve an ONNX file for as long as a block lasts; gives the URL of the model.
 
     Args:
@@ -35,19 +37,20 @@ def running(server: str, model: Path, signature: dict[str, Any], folder: Path) -
         signature: ``inputs`` and ``outputs`` as the protocol's metadata words them; MLServer is told, Triton reads
             them.
         folder: Where logs and settings go.
+        scheme: ``http`` or ``v2+grpc``, for the URL; both are served.
     """
     environment = make.folder_of(server)
     if environment is None:
         raise FileNotFoundError(f"No environment of {server}: {make.COMMAND}")
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port, grpc_port = _free_port(), _free_port()
     path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
     # Triton's processes talk through Unix sockets, whose paths have to be short.
     with tempfile.TemporaryDirectory(prefix="v2-") as short, (folder / "log.txt").open("w") as log:
         if server == "triton":
-            argv = _triton(environment, model.resolve(), short, port)
+            argv = _triton(environment, model.resolve(), short, port, grpc_port)
         else:
-            argv = _mlserver(environment, model.resolve(), signature, folder, port)
+            argv = _mlserver(environment, model.resolve(), signature, folder, port, grpc_port)
         # A process group of its own, so that the server's children can be ended with it. Not a session: Linux deals
         # processor time out by session, and servers would be timed with a share that a direct run does not get.
         process = subprocess.Popen(
@@ -55,7 +58,7 @@ def running(server: str, model: Path, signature: dict[str, Any], folder: Path) -
         )
         try:
             _wait(process, port, folder / "log.txt")
-            yield f"http://127.0.0.1:{port}/{NAME}"
+            yield f"{scheme}://127.0.0.1:{port if scheme == 'http' else grpc_port}/{NAME}"
         finally:
             stop(process)
 
@@ -77,17 +80,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(15)
 
 
-def _triton(environment: Path, model: Path, folder: str, port: int) -> Sequence[str]:
+def _triton(environment: Path, model: Path, folder: str, port: int, grpc_port: int) -> Sequence[str]:
     script = Path(__file__).with_name("triton_server.py")
-    return [str(environment / "bin" / "python"), str(script), str(model), NAME, str(port), folder]
+    return [str(environment / "bin" / "python"), str(script), str(model), NAME, str(port), str(grpc_port), folder]
 
 
-def _mlserver(environment: Path, model: Path, signature: dict[str, Any], folder: Path, port: int) -> Sequence[str]:
+def _mlserver(
+    environment: Path, model: Path, signature: dict[str, Any], folder: Path, port: int, grpc_port: int
+) -> Sequence[str]:
     shutil.copy(Path(__file__).with_name("mlserver_model.py"), folder)
     settings = {
         "host": "127.0.0.1",
         "http_port": port,
-        "grpc_port": _free_port(),
+        "grpc_port": grpc_port,
         "metrics_port": _free_port(),
         "parallel_workers": 0,
         "debug": False,

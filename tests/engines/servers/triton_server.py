@@ -1,4 +1,4 @@
-"""Serves an ONNX file by a real Triton; runs in Triton's own environment: `triton_server.py FILE NAME PORT FOLDER`."""
+"""Serves an ONNX file by a real Triton, in its own environment: `triton_server.py FILE NAME PORT GRPC_PORT FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 MAX_BATCH = 64
 
 
-def serve(file: str, name: str, port: int, folder: str) -> None:
+def serve(file: str, name: str, port: int, grpc_port: int, folder: str) -> None:
     """Serve until the process is ended."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -25,7 +25,12 @@ def serve(file: str, name: str, port: int, folder: str) -> None:
         return session.run(None, tensors)
 
     config = TritonConfig(
-        http_address="127.0.0.1", http_port=port, allow_grpc=False, allow_metrics=False, exit_timeout_secs=5
+        http_address="127.0.0.1",
+        http_port=port,
+        grpc_address="127.0.0.1",
+        grpc_port=grpc_port,
+        allow_metrics=False,
+        exit_timeout_secs=5,
     )
     # This wrapper hides the statistics behind a token of its own; a plain Triton does not.
     hidden = [name for name in DEFAULT_PROTECTED_ENDPOINTS if name != "statistics"]
@@ -43,4 +48,4 @@ def serve(file: str, name: str, port: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
