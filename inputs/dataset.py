@@ -33,18 +33,29 @@ class Sample:
         name: Path below the dataset's folder with ``/``, or the row's number for an ``.npz``.
         label: Class index, or ``UNLABELLED``.
         source: The file, or the decoded (H, W, 3) uint8 RGB pixels.
+        declared_sha256: What the labels say the file's hash is, if they do.
     """
 
     name: str
     label: int
     source: Path | NDArray[np.uint8] = field(repr=False, compare=False)
+    declared_sha256: str | None = None
 
     def read(self) -> bytes | NDArray[np.uint8]:
         """Give the file's bytes or the pixels.
 
         Raises:
-            InputError: If the file cannot be read or exceeds ``MAX_FILE_BYTES``.
+            InputError: If the file cannot be read, exceeds ``MAX_FILE_BYTES``, or is not the one the labels declare.
         """
+        content = self._content()
+        if self.declared_sha256 not in (None, self.sha256):
+            raise InputError(
+                f"'{self.name}' has SHA-256 {self.sha256} and the labels declare {self.declared_sha256}: it is damaged "
+                "or another file. Restore it."
+            )
+        return content
+
+    def _content(self) -> bytes | NDArray[np.uint8]:
         if not isinstance(self.source, Path):
             return self.source
         try:
@@ -61,7 +72,7 @@ class Sample:
         Raises:
             InputError: If the file cannot be read.
         """
-        content = self.read()
+        content = self._content()
         return sha256_bytes(content if isinstance(content, bytes) else content.tobytes())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -13,18 +14,21 @@ from .dataset import Dataset, Sample
 
 _NAMED_AT_MOST = 3
 _MAX_DIGITS = 9
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class _Row(NamedTuple):
     line: int
     file: str
     label: str
+    sha256: str | None
 
 
 def read_labels(folder: Path, table: Path) -> Dataset:
     """Open the images a CSV names.
 
-    The header holds ``file`` and ``label``; further columns are ignored. A file is relative to the folder, with ``/``.
+    The header holds ``file`` and ``label``; a column ``sha256`` is what each file is checked against when it is read;
+    further columns are ignored. A file is relative to the folder, with ``/``.
     A label of digits is a class index; any other is a class name, looked up in ``classes.txt`` beside the CSV (one name
     per line, line 1 is class 0) or, without one, in the sorted names of the CSV itself.
 
@@ -44,7 +48,13 @@ def read_labels(folder: Path, table: Path) -> Dataset:
     given = _read_classes(table.parent / "classes.txt")
     names = given or _names_in(rows)
     samples = tuple(
-        Sample(name=row.file, label=_label(table, row, names), source=_inside(folder, table, row)) for row in rows
+        Sample(
+            name=row.file,
+            label=_label(table, row, names),
+            source=_inside(folder, table, row),
+            declared_sha256=row.sha256,
+        )
+        for row in rows
     )
     _check_present(folder, samples)
     return Dataset(samples=samples, class_names=names)
@@ -70,7 +80,12 @@ def _row(table: Path, header: list[str], line: int, cells: list[str]) -> _Row:
     file, label = (cells[header.index(column)].strip() for column in ("file", "label"))
     if not file or not label:
         raise InputError(f"'{table}', line {line}: `file` or `label` is empty. Correct the row.")
-    return _Row(line, file, label)
+    sha256 = cells[header.index("sha256")].strip().lower() if "sha256" in header else None
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise InputError(
+            f"'{table}', line {line}: expected 64 hex digits in `sha256`, got {sha256!r}. Correct the row."
+        )
+    return _Row(line, file, label, sha256)
 
 
 def _text(path: Path) -> str:

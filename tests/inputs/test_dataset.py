@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from robustmq_trt.core.errors import InputError, RefusedError
+from robustmq_trt.inputs.catalog import PRESETS
 from robustmq_trt.inputs.dataset import UNLABELLED, Dataset, Sample, check_labels
+from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.sources import open_dataset
 
 
@@ -220,6 +222,7 @@ def test_without_a_list_the_names_of_the_csv_are_the_classes(tmp_path: Path) -> 
         ("file,label\na.png,0\nno.png,1\n", None, r"1 of 2 files are missing .*'no.png'"),
         ("file,label\n1.png,0\n2.png,0\n3.png,0\n4.png,0\n5.png,0\n", None, "5 of 5 .* and 2 more"),
         ('file,label\n"a.png,0\n', None, "line 3|expected 2 columns"),
+        ("file,label,sha256\na.png,0,\n", None, "line 2: expected 64 hex digits in `sha256`, got ''"),
     ],
 )
 def test_bad_label_files_are_told_with_their_line(tmp_path: Path, text: str, classes: str | None, message: str) -> None:
@@ -227,6 +230,26 @@ def test_bad_label_files_are_told_with_their_line(tmp_path: Path, text: str, cla
 
     with pytest.raises(InputError, match=message):
         open_dataset(tmp_path)
+
+
+def test_a_file_unlike_its_declared_hash_is_no_sample_s_content(tmp_path: Path) -> None:
+    table(tmp_path, "")
+    whole, damaged = (tmp_path / name for name in ("a.png", "c.png"))
+    rows = [f"{path.name},0,{hashlib.sha256(path.read_bytes()).hexdigest().upper()}" for path in (whole, damaged)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,sha256", *rows]), encoding="utf-8")
+    content = bytearray(damaged.read_bytes())
+    content[-20] ^= 1
+    damaged.write_bytes(content)
+
+    dataset = open_dataset(tmp_path)
+
+    assert dataset.samples[0].read() == whole.read_bytes()
+    assert dataset.manifest_sha256  # hashing alone does not stop at it
+    with pytest.raises(InputError, match=r"'c\.png' has SHA-256 \w{64} and the labels declare \w{64}.* Restore it"):
+        dataset.samples[1].read()
+    loaded = load_images(dataset, PRESETS["cifar10"], threads=1)
+    assert loaded.names == ("a.png",)
+    assert "Restore it" in loaded.failures[0].reason
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "/etc/passwd", "..\\secret.png"])
