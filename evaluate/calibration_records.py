@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.record import Comparison, Record
-from ..core.statistics import Interval, holm, paired_bootstrap, paired_difference, wilson
+from ..core.record import Record
+from ..core.statistics import Interval, paired_bootstrap, wilson
+from .paired import compare, with_verdicts
 
 FLOAT = "float"
 """Engine name of the model before quantization."""
 
 METRICS = ("accuracy", "robust_accuracy", "agreement", "logit_error")
 LESS_IS_BETTER = "logit_error"
-_SIGNIFICANCE = 0.05
 
 Bools = NDArray[np.bool_]
 Values = NDArray[np.bool_] | NDArray[np.float64]
@@ -70,10 +69,10 @@ def study_records(outcomes: Mapping[str, Outcome], *, baseline: str, attack: str
                     n=rate.n,
                     seed=seed,
                     identity=outcome.identity,
-                    comparison=None if before is None else _comparison(str(first), values, before, seed),
+                    comparison=None if before is None else compare(str(first), values, before, seed),
                 )
             )
-    return _with_verdicts(found)
+    return with_verdicts(found, less_is_better=(LESS_IS_BETTER,))
 
 
 def _metrics(outcome: Outcome, reference: Outcome | None) -> Iterator[tuple[str, Values, Values | None]]:
@@ -87,55 +86,6 @@ def _interval(values: Values, seed: int) -> Interval:
     if values.dtype == np.bool_:
         return wilson(int(values.sum()), values.size)
     return paired_bootstrap(values.astype(np.float64), np.zeros(values.size), seed=seed)
-
-
-def _comparison(name: str, values: Values, before: Values, seed: int) -> Comparison:
-    """Compare shares by McNemar's test, mean errors by the paired z-test; gained are images whose error is smaller."""
-    if values.dtype == np.bool_:
-        difference = paired_difference(values.astype(np.bool_), before.astype(np.bool_), seed=seed)
-        gained, lost, detectable = difference.wrong_to_right, difference.right_to_wrong, difference.detectable
-        bounds = (difference.difference, difference.low, difference.high)
-        p_value = difference.p_value
-    else:
-        change = values.astype(np.float64) - before
-        interval = paired_bootstrap(values.astype(np.float64), before.astype(np.float64), seed=seed)
-        gained, lost = int((change < 0).sum()), int((change > 0).sum())
-        spread = float(change.std() / np.sqrt(change.size))
-        detectable = 2.8 * spread
-        bounds = (interval.value, interval.low, interval.high)
-        p_value = 2 * NormalDist().cdf(-abs(interval.value) / spread) if spread else float(interval.value == 0)
-    return Comparison(
-        reference=name,
-        difference=bounds[0],
-        low=bounds[1],
-        high=bounds[2],
-        p_value=p_value,
-        p_holm=p_value,
-        wrong_to_right=gained,
-        right_to_wrong=lost,
-        detectable=detectable,
-        verdict="not distinguishable",
-    )
-
-
-def _with_verdicts(found: Sequence[Record]) -> list[Record]:
-    adjusted = iter(holm([record.comparison.p_value for record in found if record.comparison is not None]))
-    return [
-        record
-        if record.comparison is None
-        else replace(
-            record,
-            comparison=_decided(record.comparison, next(adjusted), less_is_better=record.metric == LESS_IS_BETTER),
-        )
-        for record in found
-    ]
-
-
-def _decided(comparison: Comparison, p_holm: float, *, less_is_better: bool) -> Comparison:
-    if p_holm >= _SIGNIFICANCE:
-        return replace(comparison, p_holm=p_holm)
-    better = (comparison.difference > 0) != less_is_better
-    return replace(comparison, p_holm=p_holm, verdict="better" if better else "worse")
 
 
 def missing_record(name: str, reason: str, *, seed: int) -> Record:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.record import Comparison, Record, Verdict
+from ..core.record import Comparison, Record
 from ..core.statistics import (
     Interval,
     PairedDifference,
-    holm,
     mcnemar_exact,
     paired_bootstrap,
     paired_difference,
@@ -21,10 +20,10 @@ from ..core.statistics import (
 from .conditions import CLEAN, Condition
 from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
+from .paired import with_verdicts
 from .results import Cell, Results
 from .spread import percentile
 
-SIGNIFICANCE = 0.05
 Bools = NDArray[np.bool_]
 
 
@@ -77,7 +76,7 @@ def records(study: Study) -> list[Record]:
             measure = _attack_records if condition.kind == "attack" else _plain_records
             found += measure(study, engine, condition)
         found += _corruption_mean(study, engine) + corruption_errors(study, engine) + _worst_cases(study, engine)
-    return _with_verdicts(_with_flags(study, found))
+    return with_verdicts(_with_flags(study, found))
 
 
 def _plain_records(study: Study, engine: str, condition: Condition) -> list[Record]:
@@ -279,19 +278,3 @@ def _with_flags(study: Study, found: Sequence[Record]) -> list[Record]:
             replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, record.condition), ())))
         )
     return flagged
-
-
-def _with_verdicts(found: Sequence[Record]) -> list[Record]:
-    compared = [record.comparison for record in found if record.comparison is not None]
-    adjusted = iter(holm([comparison.p_value for comparison in compared]))
-    return [
-        record if record.comparison is None else replace(record, comparison=_decide(record.comparison, next(adjusted)))
-        for record in found
-    ]
-
-
-def _decide(comparison: Comparison, p_holm: float) -> Comparison:
-    verdict: Verdict = "not distinguishable"
-    if p_holm < SIGNIFICANCE:
-        verdict = "better" if comparison.difference > 0 else "worse"
-    return replace(comparison, p_holm=p_holm, verdict=verdict)
