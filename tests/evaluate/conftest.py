@@ -1,10 +1,15 @@
 """A tiny classifier with known layers, a pipeline for it, and images whose mean colour decides the class."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper, parser
 
+from robustmq_trt.evaluate.served import Served
+from robustmq_trt.evaluate.target import Target
 from robustmq_trt.inputs.pipeline import Pipeline
 
 NET = """
@@ -62,3 +67,49 @@ def colours() -> np.ndarray:
     rng = np.random.default_rng(1)
     base = rng.integers(0, 256, (200, 1, 1, 3))
     return np.clip(base + rng.normal(0, 20, (200, 8, 8, 3)), 0, 255).astype(np.uint8)
+
+
+class PixelEngine:
+    """Tells by how bright the middle of an image is; counts the images it was shown."""
+
+    def __init__(self, classes: int = 4, fail: bool = False) -> None:
+        self.classes, self.fail, self.shown = classes, fail, 0
+
+    def infer(self, batch):
+        if self.fail:
+            raise RuntimeError("out of order")
+        self.shown += len(batch)
+        middle = batch[:, :, batch.shape[2] // 2, batch.shape[3] // 2].mean(axis=1)
+        return np.eye(self.classes, dtype=np.float32)[
+            np.clip((middle + 1) / 2 * self.classes, 0, self.classes - 1).astype(int)
+        ]
+
+
+@pytest.fixture(scope="session")
+def pixel_target() -> Callable[..., Target]:
+    """Make a target whose engine reads one pixel."""
+
+    def make(name: str, pipeline: Pipeline, **how: Any) -> Target:
+        return Target(name=name, engine=PixelEngine(**how), pipeline=pipeline, identity={}, batch=8)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[..., Served]:
+    """Make answers with label 1: 1 where right, 0 where wrong."""
+
+    def make(
+        right: Mapping[tuple[str, str], np.ndarray], pixels: Mapping[str, str] | None = None, **others: Any
+    ) -> Served:
+        n = len(next(iter(right.values())))
+        return Served(
+            labels=np.ones(n, np.int64),
+            names=tuple(map(str, range(n))),
+            answers={place: np.where(hits, 1, 0).astype(np.int64) for place, hits in right.items()},
+            pixels=pixels or {way: way for _, way in right},
+            failures=(),
+            **{"missing": {}, "broken": {}, **others},
+        )
+
+    return make

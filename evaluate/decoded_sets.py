@@ -1,0 +1,117 @@
+"""One data set prepared in several ways, batch by batch: a file is read once, and decoded once for each decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, UnsupportedError
+from ..inputs.dataset import Dataset, Sample
+from ..inputs.loader import Failure
+from ..inputs.pipeline import Pipeline
+from .corruptions.jpeg import MAX_SIDE, encode
+
+Images = NDArray[np.uint8]
+_PROBE = (61, 67)  # no model's size, so that the resizer runs too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way from a stored file to the engine.
+
+    Attributes:
+        name: What records call it.
+        pipeline: The preprocessing; the ways of one set agree on its size.
+        quality: libjpeg's quality the decoded image is stored at once more before; None for the file as it is.
+    """
+
+    name: str
+    pipeline: Pipeline
+    quality: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedBatch:
+    """Some images in every way.
+
+    Attributes:
+        samples: The n images that every way could prepare.
+        images: Way to (n, H, W, 3) uint8 at model size.
+        failures: The images that some way could not prepare, and which.
+    """
+
+    samples: tuple[Sample, ...]
+    images: Mapping[str, Images]
+    failures: tuple[Failure, ...]
+
+
+def missing_way(way: Way) -> str:
+    """Tell why a way cannot run on this installation; empty where it can."""
+    _, file = cv2.imencode(".jpg", np.zeros((*_PROBE, 3), np.uint8))
+    try:
+        way.pipeline.load(file.tobytes())
+    except UnsupportedError as error:
+        return str(error)
+    return ""
+
+
+def prepared_batches(dataset: Dataset, ways: Sequence[Way], *, batch: int, threads: int) -> Iterator[PreparedBatch]:
+    """Prepare a data set in every way, in memory for one batch of them whatever the data set's size.
+
+    Args:
+        dataset: The images.
+        ways: At least one; all can run here.
+        batch: Images per step, at least 1.
+        threads: Decoding threads, at least 1; the result does not depend on it.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(dataset), batch):
+            samples = dataset.samples[start : start + batch]
+            yield _gathered(samples, list(pool.map(lambda sample: _prepared(sample, ways), samples)), ways)
+
+
+def _gathered(
+    samples: Sequence[Sample], results: Sequence[dict[str, Images] | str], ways: Sequence[Way]
+) -> PreparedBatch:
+    pairs = list(zip(samples, results, strict=True))
+    good = [(sample, images) for sample, images in pairs if not isinstance(images, str)]
+    empty = np.empty((0, *ways[0].pipeline.size, 3), np.uint8)
+    return PreparedBatch(
+        samples=tuple(sample for sample, _ in good),
+        images={way.name: np.stack([images[way.name] for _, images in good]) if good else empty for way in ways},
+        failures=tuple(Failure(sample, reason) for sample, reason in pairs if isinstance(reason, str)),
+    )
+
+
+def _prepared(sample: Sample, ways: Sequence[Way]) -> dict[str, Images] | str:
+    """Give one image in every way, or the reason of the first way that fails: paired tests need all of them."""
+    decoded: dict[tuple[Any, ...], Images] = {}
+    found = {}
+    try:
+        content = sample.read()
+        for way in ways:
+            key = _decoding(way.pipeline)
+            if key not in decoded:
+                decoded[key] = way.pipeline.decode(content) if isinstance(content, bytes) else content
+            pixels = decoded[key]
+            found[way.name] = way.pipeline.load(pixels if way.quality is None else _stored(pixels, way.quality))
+    except InputError as error:
+        return str(error)
+    return found
+
+
+def _decoding(pipeline: Pipeline) -> tuple[Any, ...]:
+    """Give what the decoded pixels depend on; a reduced decoding follows the geometry too."""
+    return pipeline.decoder, pipeline.exif, pipeline.fingerprint if pipeline.reduced_decoding else ""
+
+
+def _stored(pixels: Images, quality: int) -> bytes:
+    if max(pixels.shape) > MAX_SIDE:
+        raise InputError(f"Expected sides up to {MAX_SIDE} pixels to store as JPEG, got {pixels.shape[:2]}.")
+    return encode(pixels, quality).tobytes()

@@ -1,0 +1,145 @@
+"""Files are decoded once, equal pixels asked once, and whatever fails is told with its reason."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from robustmq_trt import assets
+from robustmq_trt.core.errors import InputError, UnsupportedError
+from robustmq_trt.evaluate.corruptions.jpeg import encode
+from robustmq_trt.evaluate.decoded_sets import Way, missing_way, prepared_batches
+from robustmq_trt.evaluate.served import NO_ANSWER, serve
+from robustmq_trt.evaluate.systematic import grid_ways
+from robustmq_trt.inputs import pipeline as pipeline_module
+from robustmq_trt.inputs.loader import load_images
+from robustmq_trt.inputs.sources import open_dataset
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return open_dataset(assets.images_dir("eval")).subset(12, 0)
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The decoders that were called, in order."""
+    called = []
+    original = pipeline_module.decode
+
+    def counted(content, **how):
+        called.append(how["decoder"])
+        return original(content, **how)
+
+    monkeypatch.setattr(pipeline_module, "decode", counted)
+    return called
+
+
+def test_every_file_is_decoded_once_for_each_decoder(photos, tiny_pipeline, decodings):
+    ways = grid_ways(tiny_pipeline)
+
+    list(prepared_batches(photos, ways, batch=5, threads=2))
+
+    decoders = {way.pipeline.decoder for way in ways}
+    assert len(ways) == 11 * len(decoders)
+    assert sorted(decodings) == sorted([*decoders] * len(photos))
+
+
+def test_sharing_the_decoder_changes_no_pixel(photos, tiny_pipeline):
+    ways = grid_ways(tiny_pipeline)
+
+    batches = list(prepared_batches(photos, ways, batch=5, threads=2))
+
+    for way in ways:
+        shared = np.concatenate([batch.images[way.name] for batch in batches])
+        np.testing.assert_array_equal(shared, load_images(photos, way.pipeline, threads=1).images)
+
+
+def test_a_reduced_decoding_is_shared_with_no_other_geometry(photos, tiny_pipeline):
+    reduced = replace(tiny_pipeline, reduced_decoding=True)
+    ways = [
+        Way(name="whole", pipeline=tiny_pipeline),
+        Way(name="small", pipeline=reduced),
+        Way(name="large", pipeline=replace(reduced, crop_fraction=0.25)),
+    ]
+
+    (batch,) = prepared_batches(photos, ways, batch=12, threads=1)
+
+    for way in ways:
+        np.testing.assert_array_equal(batch.images[way.name], load_images(photos, way.pipeline, threads=1).images)
+
+
+def test_a_quality_stores_the_decoded_image_once_more(photos, tiny_pipeline):
+    (batch,) = prepared_batches(photos, [Way(name="q", pipeline=tiny_pipeline, quality=10)], batch=12, threads=1)
+
+    first = cv2.imdecode(np.frombuffer(photos.samples[0].read(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    stored = cv2.imdecode(encode(first, 10), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(batch.images["q"][0], tiny_pipeline.load(stored))
+
+
+def test_equal_pixels_are_asked_once_and_get_the_same_answers(photos, tiny_pipeline, pixel_target):
+    ways = [
+        Way(name="a", pipeline=tiny_pipeline),
+        Way(name="same", pipeline=replace(tiny_pipeline, decoder="opencv")),
+        Way(name="other", pipeline=replace(tiny_pipeline, resize="opencv-nearest")),
+    ]
+    target = pixel_target("pixel", tiny_pipeline)
+
+    found = serve(photos, ways, [target])
+
+    assert target.engine.shown == 2 * len(photos)
+    assert found.pixels["a"] == found.pixels["same"] != found.pixels["other"]
+    np.testing.assert_array_equal(found.answers["pixel", "a"], found.answers["pixel", "same"])
+    assert found.ways == ["a", "same", "other"]
+
+
+def test_an_image_that_one_way_cannot_prepare_is_left_out_of_all(tiny_pipeline, tmp_path, pixel_target):
+    for name, content in (("a/good.png", cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1]), ("a/bad.png", b"no")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(content))
+    ways = [Way(name="a", pipeline=tiny_pipeline), Way(name="b", pipeline=tiny_pipeline, quality=50)]
+
+    found = serve(open_dataset(tmp_path), ways, [pixel_target("pixel", tiny_pipeline)])
+
+    assert found.names == ("a/good.png",)
+    assert [failure.sample.name for failure in found.failures] == ["a/bad.png"]
+    assert found.failures[0].reason
+
+
+def test_a_set_without_a_readable_image_is_refused(tiny_pipeline, tmp_path, pixel_target):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "bad.png").write_bytes(b"no")
+
+    with pytest.raises(InputError, match="No image"):
+        serve(open_dataset(tmp_path), [Way(name="a", pipeline=tiny_pipeline)], [pixel_target("pixel", tiny_pipeline)])
+
+
+def test_a_way_whose_package_is_missing_is_told_and_the_others_run(photos, tiny_pipeline, monkeypatch, pixel_target):
+    original = pipeline_module.decode
+
+    def without_opencv(content, **how):
+        if how["decoder"] == "opencv":
+            raise UnsupportedError("Install it.")
+        return original(content, **how)
+
+    monkeypatch.setattr(pipeline_module, "decode", without_opencv)
+    gone = Way(name="gone", pipeline=replace(tiny_pipeline, decoder="opencv"))
+
+    found = serve(photos, [Way(name="here", pipeline=tiny_pipeline), gone], [pixel_target("pixel", tiny_pipeline)])
+
+    assert missing_way(gone) == "Install it."
+    assert (found.ways, dict(found.missing)) == (["here"], {"gone": "Install it."})
+    with pytest.raises(InputError, match="Install it"):
+        serve(photos, [gone], [pixel_target("pixel", tiny_pipeline)])
+
+
+def test_an_engine_that_breaks_is_told_and_the_others_go_on(photos, tiny_pipeline, pixel_target):
+    targets = [pixel_target("sound", tiny_pipeline), pixel_target("broken", tiny_pipeline, fail=True)]
+
+    found = serve(photos, [Way(name="a", pipeline=tiny_pipeline)], targets)
+
+    assert dict(found.broken) == {"broken": "RuntimeError: out of order"}
+    assert list(found.answers) == [("sound", "a")]
+    assert NO_ANSWER not in found.answers["sound", "a"]
