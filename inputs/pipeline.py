@@ -17,7 +17,7 @@ from ..core.files import sha256_json
 from .camera import CAMERAS, NO_CAMERA, photograph
 from .decode import DECODERS, decode
 from .exif import EXIF_POLICIES
-from .geometry import GEOMETRIES, Layout, lay_out
+from .geometry import CROP_ROUNDINGS, GEOMETRIES, LETTERBOX_FILLS, SIZE_ROUNDINGS, Layout, lay_out
 from .resize import RESIZERS, resize
 
 Triple = tuple[float, float, float]
@@ -34,15 +34,20 @@ class Pipeline:
         decoder: A name of ``DECODERS``, e.g. ``"pillow"``.
         colour: ``"rgb"`` or ``"bgr"``: the channel order the engine gets.
         resize: A name of ``RESIZERS``, e.g. ``"pillow-bilinear"``.
-        geometry: ``"short-side-crop"`` (aspect ratio kept) or ``"squash"``.
+        geometry: A name of ``GEOMETRIES``: ``"short-side-crop"`` (aspect ratio kept), ``"squash"``, or
+            ``"letterbox-black"`` or ``"letterbox-grey"`` (aspect ratio kept, nothing cut, a border instead).
         crop_fraction: Share of the resized side that is kept, in (0, 1]; 0.875 is 224 of 256.
         size: The model's (height, width).
         mean: Per channel in the engine's order, pixel scale [0, 1].
         std: Likewise; ``x / 127.5 - 1`` is mean 0.5, std 0.5.
         layout: ``"nchw"`` or ``"nhwc"``.
-        dtype: ``"float32"`` (normalised) or ``"uint8"`` (pixels as they are; mean and std are not used).
+        dtype: ``"float32"`` or ``"float16"`` (normalised), or ``"uint8"`` (pixels as they are; mean and std are not
+            used).
         reduced_decoding: Whether a JPEG is decoded at 1/2, 1/4 or 1/8, as long as it stays as large as the resize
             wants it. Its geometry is then that of the reduced image.
+        size_rounding: ``"int"`` (torchvision's), ``"round"`` or ``"ceil"``: how the side that follows from the aspect
+            ratio becomes whole.
+        crop_rounding: ``"half-even"`` (torchvision's), ``"floor"`` or ``"ceil"``: how the window's offset does.
         exif: ``"ignored"`` or ``"applied"``: whether images are turned as the camera's orientation tag says.
         camera: ``"none"``, or a name of ``CAMERAS``, whose YUV memory the decoded image passes before its resize.
 
@@ -64,6 +69,8 @@ class Pipeline:
     reduced_decoding: bool = False
     exif: str = "ignored"
     camera: str = NO_CAMERA
+    size_rounding: str = "int"
+    crop_rounding: str = "half-even"
 
     def __post_init__(self) -> None:
         _check_choice("decoder", self.decoder, DECODERS)
@@ -71,9 +78,11 @@ class Pipeline:
         _check_choice("resizer", self.resize, RESIZERS)
         _check_choice("geometry", self.geometry, GEOMETRIES)
         _check_choice("layout", self.layout, ("nchw", "nhwc"))
-        _check_choice("dtype", self.dtype, ("float32", "uint8"))
+        _check_choice("dtype", self.dtype, ("float16", "float32", "uint8"))
         _check_choice("EXIF policy", self.exif, EXIF_POLICIES)
         _check_choice("camera", self.camera, [NO_CAMERA, *CAMERAS])
+        _check_choice("size rounding", self.size_rounding, SIZE_ROUNDINGS)
+        _check_choice("crop rounding", self.crop_rounding, CROP_ROUNDINGS)
         _check_numbers(self)
 
     def load(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,14 +96,15 @@ class Pipeline:
 
         Raises:
             InputError: If the file does not decode, the array is no image, or the image is too narrow to resize.
-            UnsupportedError: If the decoder's package is not installed.
+            UnsupportedError: If the decoder's or the resizer's package is not installed.
         """
         image = self.decode(content) if isinstance(content, bytes) else _checked_pixels(content)
         image = photograph(image, self.camera)
-        height, width = self.size
         layout = self._lay_out(image.shape[:2])
-        image = resize(image, height=layout.height, width=layout.width, resizer=self.resize)
-        image = image[layout.top : layout.top + height, layout.left : layout.left + width]
+        window = layout.window(self.size)
+        image = resize(image, height=layout.height, width=layout.width, resizer=self.resize, window=window)
+        if self.geometry in LETTERBOX_FILLS:
+            return _bordered(image, layout, self.size, LETTERBOX_FILLS[self.geometry])
         return np.array(image, order="C")
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
@@ -118,20 +128,27 @@ class Pipeline:
         return layout.height, layout.width
 
     def _lay_out(self, image_size: tuple[int, int]) -> Layout:
-        return lay_out(image_size, self.size, geometry=self.geometry, crop_fraction=self.crop_fraction)
+        return lay_out(
+            image_size,
+            self.size,
+            geometry=self.geometry,
+            crop_fraction=self.crop_fraction,
+            size_rounding=self.size_rounding,
+            crop_rounding=self.crop_rounding,
+        )
 
     def tensor(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Give what the engine takes for images of the model's size.
 
-        Each value is ``float32((pixel / 255 - mean) / std)`` computed in float64 and looked up, so it is the correctly
+        Each value is ``dtype((pixel / 255 - mean) / std)`` computed in float64 and looked up, so it is the correctly
         rounded one; a float32 multiply-add is no faster here and loses digits near the mean.
 
         Args:
             images: (N, H, W, 3) uint8 RGB; any N, any size.
 
         Returns:
-            (N, 3, H, W), or (N, H, W, 3) for ``nhwc``, channels in the order of ``colour``: float32, or uint8 for dtype
-            ``uint8``; C-contiguous.
+            (N, 3, H, W), or (N, H, W, 3) for ``nhwc``, channels in the order of ``colour``, of type ``dtype``;
+            C-contiguous.
 
         Raises:
             InputError: If ``images`` has another shape or dtype.
@@ -146,10 +163,10 @@ class Pipeline:
         return _planes(images, self._table) if self.layout == "nchw" else _interleaved(images, self._table)
 
     @cached_property
-    def _table(self) -> NDArray[np.float32]:
+    def _table(self) -> NDArray[Any]:
         pixels = np.arange(256, dtype=np.float64) / 255
         table: NDArray[np.float64] = (pixels - np.array(self.mean)[:, None]) / np.array(self.std)[:, None]
-        return table.astype(np.float32)
+        return table.astype(self.dtype)
 
     def for_size(self, height: int, width: int) -> Pipeline:
         """Give the same pipeline for a model of another input size."""
@@ -158,8 +175,8 @@ class Pipeline:
     def with_geometry_of(self, other: Pipeline) -> Pipeline:
         """Give the pipeline of a deployment that prepares images as ``other`` and feeds this pipeline's model.
 
-        Decoder, EXIF policy, camera, resizer, geometry and crop come from ``other``; size, channel order, mean, std,
-        layout and dtype, which the model fixes, stay. The name is ``other/self``.
+        Decoder, EXIF policy, camera, resizer, geometry, crop and roundings come from ``other``; size, channel order,
+        mean, std, layout and dtype, which the model fixes, stay. The name is ``other/self``.
         """
         return replace(
             other,
@@ -199,18 +216,25 @@ class Pipeline:
         return cls(**{key: _entry(key, value) for key, value in values.items()})
 
 
-def _planes(images: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[np.float32]:
+def _bordered(image: NDArray[np.uint8], layout: Layout, size: tuple[int, int], fill: int) -> NDArray[np.uint8]:
+    top, left = max(-layout.top, 0), max(-layout.left, 0)
+    bordered = np.full((*size, 3), fill, np.uint8)
+    bordered[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return bordered
+
+
+def _planes(images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
     count, height, width, _ = images.shape
-    tensor = np.empty((count, 3, height * width), np.float32)
+    tensor = np.empty((count, 3, height * width), table.dtype)
     for channel, plane in enumerate(cv2.split(images.reshape(count * height, width, 3))):
         cv2.LUT(plane.reshape(count, height * width), table[channel][None], dst=tensor[:, channel])
     return tensor.reshape(count, 3, height, width)
 
 
-def _interleaved(images: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[np.float32]:
+def _interleaved(images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
     count, height, width, _ = images.shape
     tensor = cv2.LUT(images.reshape(count * height, width, 3), np.ascontiguousarray(table.T)[None])
-    return np.asarray(tensor, dtype=np.float32).reshape(images.shape)
+    return np.asarray(tensor, dtype=table.dtype).reshape(images.shape)
 
 
 def _arranged(images: NDArray[np.uint8], layout: str) -> NDArray[np.uint8]:

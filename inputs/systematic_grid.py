@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .decode import DECODERS
 from .pipeline import Pipeline
 
 GRID_DECODERS = ("pillow", "opencv", "ffmpeg")
@@ -30,9 +29,7 @@ def _cell(decoder: str, resize: str) -> Pipeline:
 
 ROBUSTMQ_GRID: Mapping[str, Pipeline] = {
     pipeline.name: pipeline
-    for pipeline in (
-        _cell(decoder, resize) for decoder in GRID_DECODERS if decoder in DECODERS for resize in GRID_RESIZES
-    )
+    for pipeline in (_cell(decoder, resize) for decoder in GRID_DECODERS for resize in GRID_RESIZES)
 }
 """Name, such as ``robustmq:pillow/opencv-area``, to pipeline: resized to 256 x 256, the centre 224 x 224 kept.
 

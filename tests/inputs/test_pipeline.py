@@ -11,6 +11,7 @@ from PIL import Image
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.catalog import PRESETS, find_preset
 from robustmq_trt.inputs.pipeline import Pipeline
+from robustmq_trt.inputs.resize import resize
 
 TORCHVISION = PRESETS["torchvision"]
 
@@ -125,6 +126,33 @@ def test_bgr_swaps_the_channels_and_nothing_else() -> None:
     assert bgr.tensor(image[None]).flags.c_contiguous
 
 
+@pytest.mark.parametrize(("geometry", "fill"), [("letterbox-black", 0), ("letterbox-grey", 114)])
+@pytest.mark.parametrize("size", [(40, 90), (90, 40), (33, 64), (64, 64), (5, 90)])
+def test_a_letterbox_keeps_the_whole_image_between_borders(geometry: str, fill: int, size: tuple[int, int]) -> None:
+    pipeline = replace(TORCHVISION, geometry=geometry, crop_fraction=1.0, size=(64, 64))
+    rows, columns = max(1, 64 * size[0] // max(size)), max(1, 64 * size[1] // max(size))
+    top, left = -round((rows - 64) / 2), -round((columns - 64) / 2)
+
+    loaded = pipeline.load(noise(*size, 3))
+
+    inner = resize(noise(*size, 3), height=rows, width=columns, resizer="pillow-bilinear")
+    expected = np.full((64, 64, 3), fill, np.uint8)
+    expected[top : top + rows, left : left + columns] = inner
+    np.testing.assert_array_equal(loaded, expected)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_half_precision_tensors_are_the_float64_formula_rounded_once(layout: str) -> None:
+    pipeline, images = replace(TORCHVISION, dtype="float16", layout=layout), noise(2, 9, 8, 3)
+
+    tensor = pipeline.tensor(images)
+
+    exact = (images / 255 - np.array(pipeline.mean)) / np.array(pipeline.std)
+    exact = exact if layout == "nhwc" else exact.transpose(0, 3, 1, 2)
+    assert tensor.dtype == np.float16
+    np.testing.assert_array_equal(tensor, exact.astype(np.float16))
+
+
 @pytest.mark.parametrize("image", [noise(4, 4), noise(4, 4, 4), noise(4, 4, 3) / 255, noise(0, 4, 3)])
 def test_load_refuses_arrays_that_are_no_image(image: Any) -> None:
     with pytest.raises(InputError, match=r"Expected pixels \(H, W, 3\) uint8"):
@@ -160,6 +188,9 @@ def test_fingerprints_ignore_the_name_and_see_every_setting() -> None:
         {"std": (0.4, 0.4, 0.4)},
         {"layout": "nhwc"},
         {"dtype": "uint8"},
+        {"dtype": "float16"},
+        {"size_rounding": "ceil"},
+        {"crop_rounding": "floor"},
     ]
 
     fingerprints = {replace(TORCHVISION, **change).fingerprint for change in changes}
@@ -177,7 +208,9 @@ def test_fingerprints_ignore_the_name_and_see_every_setting() -> None:
         ({"colour": "yuv"}, "Unknown colour"),
         ({"geometry": "fit"}, "Unknown geometry"),
         ({"layout": "hwc"}, "Unknown layout"),
-        ({"dtype": "float16"}, "Unknown dtype"),
+        ({"dtype": "float64"}, "Unknown dtype"),
+        ({"size_rounding": "floor"}, "Unknown size rounding 'floor'"),
+        ({"crop_rounding": "round"}, "Unknown crop rounding 'round'"),
         ({"crop_fraction": 0}, "crop_fraction"),
         ({"crop_fraction": 1.5}, "crop_fraction"),
         ({"crop_fraction": "much"}, "crop_fraction"),
