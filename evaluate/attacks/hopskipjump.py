@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .far import far_image, on_levels
 from .protocol import Image
 from .walk import Part, Scene, Search
 
@@ -27,68 +28,51 @@ def hopskipjump(scene: Scene) -> Search:
         away; the bisection ends at a quarter of a level; 20 sqrt(t) probes instead of 100 sqrt(t), for small budgets.
     """
     yield from scene.opening()
-    yield from _Boundary(scene.image, scene.rng).search(scene.start)
+    boundary = _Boundary(scene.image, scene.rng)
+    point = yield from far_image(scene)
+    point = yield from boundary.bisected(point)
+    step = 0
+    while True:
+        step += 1
+        direction = yield from boundary.gradient(point, min(int(_FIRST_PROBES * step**0.5), _MOST_PROBES))
+        length = boundary.distance(point) / step**0.5
+        for _ in range(8):
+            moved = np.clip(point + np.float32(length) * direction, 0, 255)
+            answer = yield on_levels(moved)
+            if answer.wrong:
+                point = yield from boundary.bisected(moved)
+                break
+            length /= 2
 
 
 class _Boundary:
     def __init__(self, image: Image, rng: np.random.Generator) -> None:
-        self._image = image
         self._original = image.astype(np.float32)
         self._rng = rng
 
-    def search(self, start: Image | None) -> Search:
-        point = yield from self._far(start)
-        point = yield from self._bisected(point)
-        step = 0
-        while True:
-            step += 1
-            direction = yield from self._gradient(point, min(int(_FIRST_PROBES * step**0.5), _MOST_PROBES))
-            length = self._distance(point) / step**0.5
-            for _ in range(8):
-                moved = np.clip(point + np.float32(length) * direction, 0, 255)
-                answer = yield _grid(moved)
-                if answer.wrong:
-                    point = yield from self._bisected(moved)
-                    break
-                length /= 2
-
-    def _far(self, start: Image | None) -> Part[Floats]:
-        """Give an image of another class: along the start's direction, else noise."""
-        if start is not None and (start != self._image).any():
-            step = start.astype(np.float32) - self._original
-            far: Floats = np.clip(self._original + step * np.float32(255 / np.abs(step).max()), 0, 255)
-            answer = yield _grid(far)
-            if answer.wrong:
-                return far
-        while True:
-            noise: Floats = np.floor(self._rng.random(self._image.shape, dtype=np.float32) * 256)
-            answer = yield _grid(noise)
-            if answer.wrong:
-                return noise
-
-    def _bisected(self, point: Floats) -> Part[Floats]:
+    def bisected(self, point: Floats) -> Part[Floats]:
         """Give the nearest image of another class in the ball that shrinks towards the original."""
-        low, high = 0.0, self._distance(point)
+        low, high = 0.0, self.distance(point)
         best = point
         while high - low > _TOLERANCE:
             middle = (low + high) / 2
             nearer: Floats = np.clip(point, self._original - np.float32(middle), self._original + np.float32(middle))
-            answer = yield _grid(nearer)
+            answer = yield on_levels(nearer)
             if answer.wrong:
                 high, best = middle, nearer
             else:
                 low = middle
         return best
 
-    def _gradient(self, point: Floats, count: int) -> Part[Floats]:
+    def gradient(self, point: Floats, count: int) -> Part[Floats]:
         """Give the signs of the boundary's normal, from which side of it random probes fall on."""
-        size = max(_SHORTEST_PROBE, self._distance(point) / 16)
+        size = max(_SHORTEST_PROBE, self.distance(point) / 16)
         total = np.zeros(point.shape, dtype=np.float32)
         plain = np.zeros(point.shape, dtype=np.float32)
         wrong = 0
         for _ in range(count):
             probe = np.where(self._rng.random(point.shape, dtype=np.float32) < 0.5, np.float32(-1), np.float32(1))
-            answer = yield _grid(np.clip(point + np.float32(size) * probe, 0, 255))
+            answer = yield on_levels(np.clip(point + np.float32(size) * probe, 0, 255))
             plain += probe
             if answer.wrong:
                 total += probe
@@ -99,9 +83,5 @@ class _Boundary:
         direction: Floats = np.sign(estimate)
         return direction
 
-    def _distance(self, point: Floats) -> float:
+    def distance(self, point: Floats) -> float:
         return float(np.abs(point - self._original).max())
-
-
-def _grid(point: Floats) -> Image:
-    return np.rint(point).astype(np.uint8)

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .adba import adba
 from .hopskipjump import hopskipjump
 from .linear import linear
 from .nes import nes
+from .noise import noise
 from .protocol import QueryAttack
 from .rays import rays
 from .reach import Reach
 from .signhunter import signhunter
 from .square import SquareLinf
 from .square_l2 import square_l2
+from .surfree import surfree
 from .walk import Scene, Search, SearchAttack
 
 Settings = Mapping[str, int]
@@ -81,6 +84,20 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         make=_searching("rays", rays),
         needs="labels",
     ),
+    "adba": QueryEntry(
+        about="compares two directions of signs at a time, label only (Wang et al. 2025)",
+        defaults=_USUAL,
+        make=_searching("adba", adba),
+        needs="labels",
+    ),
+    "surfree": QueryEntry(
+        about="goes round the image on circles, L2, label only (Maho et al. 2021)",
+        defaults={"eps": 127, "queries": 1000},
+        make=_searching("surfree", surfree, "l2"),
+        words={},
+        needs="labels",
+        norm="l2",
+    ),
     "hopskipjump": QueryEntry(
         about="walks along the boundary, label only, an anchor (Chen et al. 2020)",
         defaults=_USUAL,
@@ -91,5 +108,12 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="gradient from pairs of random probes, an anchor (Ilyas et al. 2018)",
         defaults=_USUAL,
         make=_searching("nes", nes),
+    ),
+    "noise": QueryEntry(
+        about="random signs, label only: the baseline that every attack has to beat",
+        defaults={"eps": 8, "queries": 10},
+        make=_searching("noise", noise),
+        words={},
+        needs="labels",
     ),
 }

@@ -11,7 +11,7 @@ from .protocol import Image
 from .walk import Scene, Search
 
 Signs = NDArray[np.int16]
-_WIDEST = 255.0
+WIDEST = 255.0
 # Radii closer than this are one: an eighth of a grey level, which dithering makes a different image.
 _TOLERANCE = 0.125
 
@@ -33,9 +33,9 @@ def rays(scene: Scene) -> Search:
     radius = float("inf")
     attempt = best
     for block in blocks(best.size):
-        answer = yield ray.at(attempt, min(radius, _WIDEST))
+        answer = yield ray.at(attempt, min(radius, WIDEST))
         if answer.wrong:
-            low, radius, best = 0.0, min(radius, _WIDEST), attempt
+            low, radius, best = 0.0, min(radius, WIDEST), attempt
             while radius - low > _TOLERANCE:
                 middle = (low + radius) / 2
                 answer = yield ray.at(best, middle)
