@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from ..core.statistics import mcnemar_exact
+from .attacks.catalog import is_transfer, norm_of, strength
 from .conditions import CLEAN, Condition
 from .results import Cell, Results
 
 TIE_LIMIT = 0.005
 ZERO_GRADIENT_LIMIT = 0.01
 _SIGNIFICANCE = 0.05
-_QUERY_SETTING = "queries"
+_BASELINE = "noise"
+_UNBOUNDED = 255  # every uint8 image lies this close in L-inf
+_FLOOR = 0.05  # a share held that is too small to fall further
+_ENOUGH = 30  # of fewer images, equal counts say nothing
+_EFFORT = ("steps", "queries")
 
 
 def engine_flags(clean: Cell | None) -> tuple[str, ...]:
@@ -30,57 +37,138 @@ def engine_flags(clean: Cell | None) -> tuple[str, ...]:
 def masked_conditions(
     results: Results, engines: Sequence[str], attacks: Sequence[Condition]
 ) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """Find the attack figures with evidence of gradient masking.
+    """Find the attack figures with evidence of gradient masking. Only attacks of equal norm and eps are compared.
 
-    ``weaker-than-transfer``: a query attack leaves significantly more images right than a transfer attack of the same
-    eps does on the same engine (exact McNemar, p < 0.05), so the figure overstates the engine; the worst case counts.
-    ``masking-suspected``: a query attack finds an engine significantly more robust than the reference, and no transfer
-    attack of the same eps does: what is more robust for one family only is hidden, not robust.
     ``zero-gradients``: more than 1 % of the gradient entries behind a transfer attack were exactly zero.
+    ``weaker-than-transfer``: a query attack leaves significantly more images right than a transfer attack of the same
+    strength does on the same engine (exact McNemar, p < 0.05), so the figure overstates the engine; the worst case
+    counts.
+    ``masking-suspected``: a query attack finds an engine significantly more robust than the reference, and no transfer
+    attack of the same strength does: what is more robust for one family only is hidden, not robust.
+    ``no-better-than-noise``: the attack does not leave significantly fewer images right than ``noise`` of the same
+    strength.
+    ``flat-in-eps``: the same attack leaves no fewer of 30 or more images right than at a smaller eps, and more than
+    5 % of them.
+    ``worse-with-steps``: the same attack leaves significantly more images right than with fewer steps or queries.
+    ``broken-attack``: the same attack without a bound (L-inf, eps 255) leaves more than 5 % of the images right.
 
     Returns:
         (engine, condition label) to its flags, only where there are any.
+
+    Reference:
+        Athalye et al. 2018, arXiv 1802.00420, section 3.1; Carlini et al. 2019, arXiv 1902.06705, sections 4.2 and 4.3.
     """
     flags: dict[tuple[str, str], tuple[str, ...]] = {}
     for engine in engines:
-        for attack in attacks:
-            found = _flags_of(results, engines[0], engine, attack, attacks)
+        case = _Case(results=results, reference=engines[0], engine=engine, attacks=attacks)
+        for attack in case.measured:
+            found = tuple(flag for flag, holds in _EVIDENCE.items() if attack.name != _BASELINE and holds(case, attack))
             if found:
                 flags[engine, attack.label] = found
     return flags
 
 
-def _flags_of(
-    results: Results, reference: str, engine: str, attack: Condition, attacks: Sequence[Condition]
-) -> tuple[str, ...]:
-    cell, clean = results.cells.get((engine, attack.label)), results.cells.get((engine, CLEAN.label))
-    if cell is None or clean is None:
-        return ()
-    found = []
-    tried = cell.valid & clean.correct
-    if tried.any() and cell.zero_gradient[tried].mean() > ZERO_GRADIENT_LIMIT:
-        found.append("zero-gradients")
-    if _is_query(attack):
-        transfers = [other.label for other in attacks if not _is_query(other) and other["eps"] == attack["eps"]]
-        measured = [label for label in transfers if (engine, label) in results.cells]
-        if any(_gains(results.cells[engine, label], cell, clean, clean) for label in measured):
-            found.append("weaker-than-transfer")
-        compared = [_more_robust(results, reference, engine, label) for label in measured]
-        if compared and _more_robust(results, reference, engine, attack.label) and not any(compared):
-            found.append("masking-suspected")
-    return tuple(found)
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One engine under suspicion."""
+
+    results: Results
+    reference: str
+    engine: str
+    attacks: Sequence[Condition]
+
+    @property
+    def measured(self) -> list[Condition]:
+        """The attacks that this engine was shown, if its clean answers are known."""
+        known = (self.engine, CLEAN.label) in self.results.cells
+        return [a for a in self.attacks if known and (self.engine, a.label) in self.results.cells]
+
+    def cell(self, attack: Condition) -> Cell:
+        return self.results.cells[self.engine, attack.label]
+
+    def equally_strong(self, attack: Condition) -> list[Condition]:
+        return [other for other in self.measured if strength(other) == strength(attack)]
+
+    def transfers(self, attack: Condition) -> list[Condition]:
+        return [other for other in self.equally_strong(attack) if is_transfer(other)]
+
+    def same_but(self, attack: Condition, *settings: str) -> list[Condition]:
+        return [other for other in self.measured if _without(other, settings) == _without(attack, settings)]
+
+    def holds_more(self, under: Condition, than_under: Condition) -> bool:
+        """Tell whether the engine holds on significantly more images under one attack than under another."""
+        clean = self.cell(CLEAN)
+        return _gains(self.cell(than_under), self.cell(under), clean, clean)
+
+    def held(self, attack: Condition) -> tuple[int, int]:
+        """Give on how many images the engine holds, and how many it gets right when clean."""
+        cell, clean = self.cell(attack), self.cell(CLEAN)
+        tried = cell.valid & clean.valid & clean.correct
+        return int((tried & cell.correct).sum()), int(tried.sum())
+
+    def more_robust(self, attack: Condition) -> bool:
+        """Tell whether this engine holds on significantly more images under an attack than the reference does."""
+        cells = [self.results.cells.get((self.reference, label)) for label in (CLEAN.label, attack.label)]
+        if self.engine == self.reference or cells[0] is None or cells[1] is None:
+            return False
+        return _gains(cells[1], self.cell(attack), cells[0], self.cell(CLEAN))
 
 
-def _is_query(attack: Condition) -> bool:
-    return _QUERY_SETTING in dict(attack.settings)
+def _zero_gradients(case: _Case, attack: Condition) -> bool:
+    cell = case.cell(attack)
+    tried = cell.valid & case.cell(CLEAN).correct
+    return bool(tried.any() and cell.zero_gradient[tried].mean() > ZERO_GRADIENT_LIMIT)
 
 
-def _more_robust(results: Results, reference: str, engine: str, label: str) -> bool:
-    """Tell whether an engine holds on significantly more images under an attack than the reference does."""
-    cells = [results.cells.get(place) for place in ((reference, CLEAN.label), (reference, label))]
-    if engine == reference or cells[0] is None or cells[1] is None:
-        return False
-    return _gains(cells[1], results.cells[engine, label], cells[0], results.cells[engine, CLEAN.label])
+def _weaker_than_transfer(case: _Case, attack: Condition) -> bool:
+    return not is_transfer(attack) and any(case.holds_more(attack, other) for other in case.transfers(attack))
+
+
+def _masking_suspected(case: _Case, attack: Condition) -> bool:
+    compared = [case.more_robust(other) for other in case.transfers(attack)]
+    return not is_transfer(attack) and bool(compared) and case.more_robust(attack) and not any(compared)
+
+
+def _no_better_than_noise(case: _Case, attack: Condition) -> bool:
+    baselines = [other for other in case.equally_strong(attack) if other.name == _BASELINE]
+    return case.held(attack)[0] > 0 and any(not case.holds_more(other, attack) for other in baselines)
+
+
+def _flat_in_eps(case: _Case, attack: Condition) -> bool:
+    held, tried = case.held(attack)
+    smaller = [other for other in case.same_but(attack, "eps") if other["eps"] < attack["eps"]]
+    return tried >= _ENOUGH and held > _FLOOR * tried and any(held >= case.held(other)[0] for other in smaller)
+
+
+def _worse_with_steps(case: _Case, attack: Condition) -> bool:
+    fewer = [other for other in case.same_but(attack, *_EFFORT) if _effort(other) < _effort(attack)]
+    return any(case.holds_more(attack, other) for other in fewer)
+
+
+def _broken(case: _Case, attack: Condition) -> bool:
+    unbounded = [o for o in case.same_but(attack, "eps") if o["eps"] == _UNBOUNDED and norm_of(o) == "linf"]
+    return any(held > _FLOOR * tried for held, tried in map(case.held, unbounded))
+
+
+_EVIDENCE: Mapping[str, Callable[[_Case, Condition], bool]] = MappingProxyType(
+    {
+        "zero-gradients": _zero_gradients,
+        "weaker-than-transfer": _weaker_than_transfer,
+        "masking-suspected": _masking_suspected,
+        "no-better-than-noise": _no_better_than_noise,
+        "flat-in-eps": _flat_in_eps,
+        "worse-with-steps": _worse_with_steps,
+        "broken-attack": _broken,
+    }
+)
+
+
+def _without(attack: Condition, settings: Sequence[str]) -> Condition:
+    return replace(attack, settings=tuple(pair for pair in attack.settings if pair[0] not in settings))
+
+
+def _effort(attack: Condition) -> int:
+    return sum(value for key, value in attack.settings if key in _EFFORT)
 
 
 def _gains(before: Cell, after: Cell, clean_before: Cell, clean_after: Cell) -> bool:

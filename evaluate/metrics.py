@@ -17,6 +17,7 @@ from ..core.statistics import (
     paired_difference,
     wilson,
 )
+from .attacks.catalog import strength
 from .conditions import CLEAN, Condition
 from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
@@ -173,10 +174,10 @@ def _all(masks: Sequence[Bools]) -> Bools:
 
 
 def _worst_case_members(study: Study) -> dict[str, list[str]]:
-    """Give the attacks behind each worst case, grouped by strength: only equal eps make one threat model."""
+    """Give the attacks behind each worst case, grouped by strength: only equal norm and eps make one threat model."""
     members: dict[str, list[str]] = {}
     for condition in study.attacks:
-        members.setdefault(f"worst-case:eps={condition['eps']}", []).append(condition.label)
+        members.setdefault(f"worst-case:{strength(condition)}", []).append(condition.label)
     return {label: attacks for label, attacks in members.items() if len(attacks) > 1}
 
 

@@ -28,6 +28,10 @@ _FLAGS = {
     "near-chance": "no better than guessing: check the class list and the preset",
     "weaker-than-transfer": "finds less than a transfer attack of the same strength: the worst case counts",
     "masking-suspected": "masking suspected: more robust than the reference to queries only, not to transfer",
+    "no-better-than-noise": "not significantly better than random noise of the same strength",
+    "flat-in-eps": "robust accuracy does not fall with eps: the attack fails, not the engine holds",
+    "worse-with-steps": "finds less with more steps or queries",
+    "broken-attack": "fails even without a bound (eps 255): the attack is broken",
     "many-ties": "many tied scores: plateaus hide the way from query attacks",
     "zero-gradients": "over 1 % of the surrogate's gradients were exactly zero",
 }

@@ -111,7 +111,7 @@ def parse_attack(spec: str) -> Condition:
             settings[key] = _whole(key, text)
         else:
             raise unknown(f"setting of attack '{name}':", key, [*settings, *choices])
-    if settings["eps"] > 255 and getattr(ATTACKS[name], "norm", "linf") == "linf":
+    if settings["eps"] > 255 and entry.norm == "linf":
         raise InputError(f"Expected `eps` in 1..255 grey levels, got {settings['eps']}.")
     named = tuple((key, word) for key, word in words.items() if word != choices[key][0])
     return Condition(kind="attack", name=name, settings=tuple(settings.items()), words=named)
@@ -120,6 +120,17 @@ def parse_attack(spec: str) -> Condition:
 def is_transfer(condition: Condition) -> bool:
     """Tell whether a condition is an attack made on another model alone, so that every engine is shown the same."""
     return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry)
+
+
+def norm_of(condition: Condition) -> Norm:
+    """Give the norm that an attack's eps is measured in."""
+    return ATTACKS[condition.name].norm
+
+
+def strength(condition: Condition) -> str:
+    """Write what an attacker is bounded by: ``eps=8`` in L-inf, ``norm=l2,eps=510`` in another norm."""
+    norm, eps = norm_of(condition), f"eps={condition['eps']}"
+    return eps if norm == "linf" else f"norm={norm},{eps}"
 
 
 def start_of(condition: Condition) -> Condition | None:
