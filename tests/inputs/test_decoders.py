@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustmq_trt import assets
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.inputs.catalog import PRESETS
 from robustmq_trt.inputs.decode import DECODERS, decode
@@ -65,6 +70,25 @@ def test_box_chroma_repeats_the_stored_samples(decoder: str) -> None:
     assert difference.mean() < 0.8
     assert difference.max() <= 5
     assert np.abs(decode(content) - planes_with_repeated_chroma(content)).max() > 8  # what interpolation does
+
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "tensorflow_decoders.json").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN["sha256"]))
+def test_turbo_decoders_are_tensorflow_s_to_the_byte(name: str) -> None:
+    decoder, scale = name.split(" 1/")
+    digest = hashlib.sha256()
+
+    for path in sorted(assets.images_dir("eval").rglob("*.jpg")):
+        smaller = partial(_divided, int(scale))
+        digest.update(decode(path.read_bytes(), decoder=decoder, resized=smaller).tobytes())
+
+    assert digest.hexdigest() == GOLDEN["sha256"][name]
+
+
+def _divided(factor: int, size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] // factor, size[1] // factor
 
 
 def test_without_halved_chroma_box_is_turbo() -> None:
