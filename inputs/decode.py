@@ -102,4 +102,4 @@ DECODERS: Mapping[str, Decoder] = {
     "turbo-fast": turbo(fast_dct=True, box_chroma=True),
     "turbo-fast-dct": turbo(fast_dct=True, box_chroma=False),
 }
-"""Name to decoder. ``turbo-fast-dct`` is TensorFlow's default (to the byte), ``turbo-box`` DALI's (after its documentation)."""
+"""Name to decoder. ``turbo-fast-dct`` is TensorFlow's default, to the byte; ``turbo-box`` is DALI's by its manual."""
