@@ -1,4 +1,4 @@
-"""`corrupt`: writes images corrupted as in ImageNet-C, one folder per corruption and severity."""
+"""`corrupt`: writes images corrupted as in ImageNet-C and ImageNet-C-bar, one folder per corruption and severity."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from ..core.errors import InputError, UnsupportedError, unknown
 from ..core.provenance import available_cores
 from ..evaluate.corruption_tree import TreeRecipe, TreeWritten, write_tree
-from ..evaluate.corruptions.catalog import CORRUPTIONS, IMAGENET_C, missing
+from ..evaluate.corruptions.catalog import CORRUPTIONS, IMAGENET_C, IMAGENET_C_BAR, missing
 from ..evaluate.corruptions.parameters import PARAMETER_SETS, SEVERITIES
 from ..inputs.catalog import find_preset
 from ..inputs.sources import open_dataset
 from .options import Subparsers, add_common, add_corruption_options, positive, print_json
 from .progress import Progress
 
+_FAMILIES = {"all": IMAGENET_C, "imagenet-c-bar": IMAGENET_C_BAR}
 _PARTIAL = 3
 _SHOWN = 10
 
@@ -27,7 +28,10 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help="ImageFolder, flat folder or .npz")
     parser.add_argument("output", type=Path, metavar="OUT", help="folder; an interrupted run goes on in it")
     parser.add_argument(
-        "--name", default="all", metavar="NAME,...", help="corruptions; all (default) is the 15 of ImageNet-C"
+        "--name",
+        default="all",
+        metavar="NAME,...",
+        help="corruptions; all (default) is the 15 of ImageNet-C, imagenet-c-bar the ten of ImageNet-C-bar",
     )
     parser.add_argument("--severity", default="1,2,3,4,5", metavar="N,...", help="1 to 5 (default: all five)")
     parser.add_argument("--preset", metavar="NAME|FILE.toml", help="resize and crop first; default: the stored size")
@@ -67,10 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _names(text: str, frost_dir: Path | None) -> tuple[list[str], dict[str, str]]:
-    """Read ``all`` or a list; what ``all`` can't make here is left out with its reason."""
-    if text == "all":
-        reasons = {name: missing(name, frost_dir=frost_dir) for name in IMAGENET_C}
-        return [name for name in IMAGENET_C if not reasons[name]], {n: why for n, why in reasons.items() if why}
+    """Read a family or a list; what of a family can't be made here is left out with its reason."""
+    if text in _FAMILIES:
+        reasons = {name: missing(name, frost_dir=frost_dir) for name in _FAMILIES[text]}
+        return [name for name in reasons if not reasons[name]], {name: why for name, why in reasons.items() if why}
     names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in CORRUPTIONS:

@@ -1,4 +1,4 @@
-"""Corruption errors in the sense of ImageNet-C, against the reference engine and against AlexNet."""
+"""Corruption errors in the sense of ImageNet-C, against the reference engine and against AlexNet; a mean a family."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.record import Record
 from .conditions import CLEAN
-from .corruptions.catalog import IMAGENET_C
+from .corruptions.catalog import IMAGENET_C, IMAGENET_C_BAR
 from .corruptions.parameters import SEVERITIES
 
 if TYPE_CHECKING:
@@ -44,36 +44,47 @@ _LEVEL = 0.95
 Floats = NDArray[np.float64]
 
 
+FAMILIES: Mapping[str, Sequence[str]] = {"": tuple(IMAGENET_C), "_c_bar": tuple(IMAGENET_C_BAR)}
+"""What the names of a family's means end in, and its corruptions; no mean is over two families."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Errors:
     """Wrong answers of an engine and of the reference, on the images valid in all of their cells.
 
     Attributes:
+        family: Key of ``FAMILIES``.
         names: Corruptions measured at all five severities by both.
         counts: (N, 2 K + 2): per image the severities that the engine gets wrong, for K corruptions; the reference's;
             whether the engine and the reference are wrong on the clean image, times five.
     """
 
+    family: str
     names: Sequence[str]
     counts: NDArray[np.float32]
 
 
 def corruption_errors(study: Study, engine: str) -> list[Record]:
-    """Give corruption errors for every corruption of ImageNet-C measured at all five severities, and their means.
+    """Give corruption errors for every corruption of a family measured at all five severities, and their means.
 
     With E the error on the same images and sums over severities: ``corruption_error`` = sum(E) / sum(E of the
     reference), never a mean of ratios; ``relative_corruption_error`` = the same with each engine's clean error taken
     off; ``corruption_error_alexnet`` divides by AlexNet's published error, for models of 1000 classes;
     ``relative_drop`` = 1 - accuracy / clean accuracy; ``drop_difference`` = how much more accuracy the engine loses
     than the reference, in shares of all images. ``mce``, ``relative_mce`` and ``mce_alexnet`` are the means over all
-    15; over fewer they are called ``mce_of_14`` and so on.
+    15 of ImageNet-C; over fewer they are called ``mce_of_14`` and so on. Those of ImageNet-C-bar, for which AlexNet's
+    errors were not published, are ``mce_c_bar``, or ``mce_c_bar_of_9``.
 
     Intervals are 95 % percentile bootstraps over images, each image with all its answers.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, section 4.3.
     """
-    errors = _errors(study, engine)
+    return [record for family in FAMILIES for record in _of_family(study, engine, family)]
+
+
+def _of_family(study: Study, engine: str, family: str) -> list[Record]:
+    errors = _errors(study, engine, family)
     if errors is None:
         return []
     total, samples = errors.counts.sum(axis=0, dtype=np.float64)[None], _resampled(errors.counts, study.seed)
@@ -85,9 +96,9 @@ def corruption_errors(study: Study, engine: str) -> list[Record]:
     ]
 
 
-def _errors(study: Study, engine: str) -> Errors | None:
+def _errors(study: Study, engine: str, family: str) -> Errors | None:
     pair = (engine, study.engines[0])
-    labels = {name: [f"{name}:{severity}" for severity in SEVERITIES] for name in IMAGENET_C}
+    labels = {name: [f"{name}:{severity}" for severity in SEVERITIES] for name in FAMILIES[family]}
     measured = {
         name: [[study.cell(who, label) for label in of_name] for who in pair] for name, of_name in labels.items()
     }
@@ -107,7 +118,7 @@ def _errors(study: Study, engine: str) -> Errors | None:
         np.sum([~cell.correct[valid] for cell in both[side]], axis=0) for side in (0, 1) for both in whole.values()
     ]
     wrong += [len(SEVERITIES) * ~cell.correct[valid].astype(bool) for cell in clean]
-    return Errors(names=tuple(whole), counts=np.stack(wrong, axis=1).astype(np.float32))
+    return Errors(family=family, names=tuple(whole), counts=np.stack(wrong, axis=1).astype(np.float32))
 
 
 def _resampled(counts: NDArray[np.float32], seed: int) -> Floats:
@@ -134,11 +145,11 @@ def _figures(sums: Floats, errors: Errors, study: Study, engine: str) -> Iterato
             found["corruption_error"] = mine / theirs
             found["relative_corruption_error"] = (mine - my_clean) / (theirs - their_clean)
             found["drop_difference"] = ((mine - my_clean) - (theirs - their_clean)) / asked
-        if study.classes == IMAGENET_CLASSES:
+        if study.classes == IMAGENET_CLASSES and not errors.family:
             found["corruption_error_alexnet"] = mine / asked / np.array([ALEXNET[name] for name in errors.names])
     for metric, values in found.items():
         yield from ((name, metric, values[:, column]) for column, name in enumerate(errors.names))
-    whole = "" if kinds == len(IMAGENET_C) else f"_of_{kinds}"
+    whole = errors.family + ("" if kinds == len(FAMILIES[errors.family]) else f"_of_{kinds}")
     means = {
         "corruption_error": f"mce{whole}",
         "relative_corruption_error": f"relative_mce{whole}",

@@ -9,7 +9,7 @@ from ..inputs.catalog import PRESETS
 from ..inputs.systematic_grid import ROBUSTMQ_GRID
 from .attacks.catalog import parse_attack
 from .conditions import CLEAN, Condition
-from .corruptions.catalog import CORRUPTIONS, IMAGENET_C
+from .corruptions.catalog import CORRUPTIONS, IMAGENET_C, IMAGENET_C_BAR
 
 _SHIFTS = ("torchvision", "opencv-linear", "opencv-nearest", "opencv-area")
 _STANDARD_SHIFTS = (*_SHIFTS, "tflite-mobilenet", "cifar10")
@@ -61,8 +61,9 @@ def suite(name: str) -> tuple[Condition, ...]:
     """Give the conditions of a suite; the clean one always comes first.
 
     ``quick`` takes minutes on a laptop, ``standard`` adds strengths and severities, ``imagenet-c`` is its 15
-    corruptions at 5 severities, ``robustmq`` is the protocol of RobustMQ (Xiao et al. 2023) with every cell that can't
-    be done named, ``full`` is everything there is but that protocol's grid of decoders and resizes.
+    corruptions at 5 severities, ``imagenet-c-bar`` the same of its ten, ``robustmq`` is the protocol of RobustMQ (Xiao
+    et al. 2023) with every cell that can't be done named, ``full`` is everything there is but that protocol's grid of
+    decoders and resizes.
 
     Raises:
         InputError: If there is no such suite.
@@ -87,6 +88,8 @@ def suite(name: str) -> tuple[Condition, ...]:
             ]
         case "imagenet-c":
             chosen = _corruptions(range(1, 6), IMAGENET_C)
+        case "imagenet-c-bar":
+            chosen = _corruptions(range(1, 6), IMAGENET_C_BAR)
         case "robustmq":
             chosen = _robustmq()
         case "full":
@@ -103,7 +106,7 @@ def suite(name: str) -> tuple[Condition, ...]:
     return (CLEAN, *chosen)
 
 
-SUITES = ("clean", "quick", "standard", "imagenet-c", "robustmq", "full")
+SUITES = ("clean", "quick", "standard", "imagenet-c", "imagenet-c-bar", "robustmq", "full")
 
 
 def corruption_condition(spec: str) -> Condition:

@@ -13,7 +13,12 @@ import numpy as np
 from ...core.errors import InputError, UnsupportedError, unknown
 from ...core.randomness import image_stream
 from . import (
+    blue_noise_sample,
     brightness,
+    brownish_noise,
+    caustic_refraction,
+    checkerboard_cutout,
+    cocentric_sine_waves,
     contrast,
     defocus_blur,
     elastic_transform,
@@ -24,12 +29,17 @@ from . import (
     gaussian_noise,
     glass_blur,
     impulse_noise,
+    inverse_sparkles,
     jpeg,
     motion_blur,
+    perlin_noise,
     pixelate,
+    plasma_noise,
     saturate,
     shot_noise,
+    single_frequency_greyscale,
     snow,
+    sparkles,
     spatter,
     speckle_noise,
     zoom_blur,
@@ -64,9 +74,33 @@ EXTRA: Mapping[str, Corruption] = {
 }
 """The four that ImageNet-C's authors keep for validation."""
 
+IMAGENET_C_BAR: Mapping[str, Corruption] = {
+    "blue_noise_sample": Corruption(draw=blue_noise_sample.draw, apply=blue_noise_sample.apply),
+    "plasma_noise": Corruption(draw=plasma_noise.draw, apply=plasma_noise.apply),
+    "checkerboard_cutout": Corruption(draw=checkerboard_cutout.draw, apply=checkerboard_cutout.apply),
+    "cocentric_sine_waves": Corruption(draw=cocentric_sine_waves.draw, apply=cocentric_sine_waves.apply),
+    "single_frequency_greyscale": Corruption(
+        draw=single_frequency_greyscale.draw, apply=single_frequency_greyscale.apply
+    ),
+    "brownish_noise": Corruption(draw=brownish_noise.draw, apply=brownish_noise.apply),
+    "perlin_noise": Corruption(draw=perlin_noise.draw, apply=perlin_noise.apply),
+    "sparkles": Corruption(draw=sparkles.draw, apply=sparkles.apply),
+    "inverse_sparkles": Corruption(draw=inverse_sparkles.draw, apply=inverse_sparkles.apply),
+    "caustic_refraction": Corruption(draw=caustic_refraction.draw, apply=caustic_refraction.apply),
+}
+"""The ten of ImageNet-C-bar, chosen for being unlike those of ImageNet-C; their errors have a mean of their own.
+
+Five of them are in CIFAR-10-C-bar too, with its levels; for the others ``cifar10-c`` has every second of the ten levels
+that the authors looked at on CIFAR-10. Lengths go with the longer side, which is 224 or 32 pixels there.
+
+Reference:
+    Mintun, Kirillov & Xie 2021, arXiv 2102.11273, and their code.
+"""
+
 CORRUPTIONS: Mapping[str, Corruption] = {
     **IMAGENET_C,
     **EXTRA,
+    **IMAGENET_C_BAR,
     "frost_procedural": Corruption(draw=frost_procedural.draw, apply=frost_procedural.apply),
 }
 """Corruption name to its two halves."""

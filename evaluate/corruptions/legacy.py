@@ -1,4 +1,4 @@
-"""The random numbers that the published code of ImageNet-C would have drawn, in its order, from NumPy's legacy stream.
+"""The random numbers that the published code would have drawn, in its order, from NumPy's legacy stream.
 
 For parity: with ``draws = legacy_draws(name, np.random.RandomState(s), image, ...)`` a corruption gives what the
 published code gives after ``np.random.seed(s)``. Experiments use ``corrupt``, whose streams belong to the image.
@@ -12,7 +12,8 @@ import numpy as np
 
 from ...core.errors import unknown
 from . import fog, frost, glass_blur, impulse_noise, motion_blur, shot_noise, snow
-from .catalog import CORRUPTIONS
+from .catalog import CORRUPTIONS, IMAGENET_C_BAR
+from .legacy_c_bar import c_bar_draws
 from .numbers import CODES
 from .parameters import Draws, ParameterSet, Pixels, at_severity
 
@@ -40,7 +41,8 @@ def legacy_draws(
         What the corruption's ``apply`` takes.
 
     Raises:
-        InputError: If there is no such corruption, severity or parameter set.
+        InputError: If there is no such corruption, severity or parameter set, or one of ImageNet-C-bar is asked for an
+            image that is no square.
         UnsupportedError: If ``frost`` has no photographs.
     """
     height, width = image.shape[:2]
@@ -66,6 +68,8 @@ def legacy_draws(
             return state.random_sample((3, 2)), state.random_sample((2, height, width))
         case "spatter":
             return (state.standard_normal((height, width)),)
+        case _ if name in IMAGENET_C_BAR:
+            return c_bar_draws(name, state, image.shape)
         case _ if name in CORRUPTIONS and CORRUPTIONS[name].draw is None:
             return ()
     raise unknown("corruption with published code", name, set(CORRUPTIONS) - {"frost_procedural"})

@@ -11,7 +11,8 @@ from PIL import Image
 from robustmq_trt import assets
 from robustmq_trt.core.files import sha256_file
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.evaluate.corruptions.catalog import corrupt_with, corruption_task
+from robustmq_trt.evaluate.corruptions.catalog import IMAGENET_C_BAR, corrupt_with, corruption_task
+from robustmq_trt.evaluate.suites import corruption_condition, suite
 from robustmq_trt.inputs.decode import decode
 
 
@@ -95,6 +96,26 @@ def test_undecodable_images_are_counted_and_named(command, pictures, tmp_path):
     assert code == 3
     assert document["written"] == 6
     assert [entry["name"] for entry in document["undecodable"]] == ["ant/broken.jpg"]
+
+
+def test_the_second_family_is_written_by_its_name(command, pictures, tmp_path):
+    code, out, _ = command(
+        *("corrupt", pictures, tmp_path / "out", "--name", "imagenet-c-bar", "--severity", "2", "--images", "1"),
+        *("--preset", "cifar10", "--json", "--quiet"),
+    )
+
+    assert code == 0
+    assert json.loads(out)["corruptions"] == list(IMAGENET_C_BAR)
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == set(IMAGENET_C_BAR)
+
+
+def test_the_suite_of_the_second_family_is_its_ten_at_five_severities():
+    first, *corrupted = suite("imagenet-c-bar")
+
+    assert first.label == "clean"
+    assert [c.label for c in corrupted] == [f"{name}:{severity}" for name in IMAGENET_C_BAR for severity in range(1, 6)]
+    assert not {c.name for c in suite("imagenet-c")} & set(IMAGENET_C_BAR)
+    assert corruption_condition("sparkles:5") in corrupted
 
 
 def test_all_names_what_it_leaves_out(command, pictures, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from robustmq_trt.core.record import Record
 from robustmq_trt.evaluate.conditions import CLEAN, Condition
 from robustmq_trt.evaluate.corruption_errors import ALEXNET, corruption_errors
-from robustmq_trt.evaluate.corruptions.catalog import IMAGENET_C
+from robustmq_trt.evaluate.corruptions.catalog import IMAGENET_C, IMAGENET_C_BAR
 from robustmq_trt.evaluate.metrics import Study, records
 from robustmq_trt.evaluate.results import Cell, Results
 
@@ -21,6 +21,7 @@ def cell(correct: np.ndarray) -> Cell:
         prediction=np.zeros(len(correct), np.int64),
         queries=np.zeros(len(correct), np.int64),
         zero_gradient=np.zeros(len(correct)),
+        reached=np.zeros(len(correct), dtype=bool),
         identity={},
     )
 
@@ -93,6 +94,23 @@ def test_corruptions_outside_imagenet_c_or_without_a_severity_have_no_corruption
     assert {record.condition for record in corruption_errors(made, "int8")} == {"fog", "corruptions"}
     without = Study(results=partial, engines=made.engines, conditions=made.conditions, seed=0, classes=1000)
     assert corruption_errors(without, "int8") == []
+
+
+def test_the_two_families_have_means_of_their_own_and_neither_changes_the_others() -> None:
+    both = corruption_errors(study([*IMAGENET_C, *IMAGENET_C_BAR]), "int8")
+    alone = corruption_errors(study(list(IMAGENET_C)), "int8")
+
+    assert find(both, "corruptions", "mce") == find(alone, "corruptions", "mce")
+    single = [find(both, name, "corruption_error").value for name in IMAGENET_C_BAR]
+    assert find(both, "corruptions", "mce_c_bar").value == pytest.approx(np.mean(single))
+    assert find(both, "corruptions", "mce_c_bar").identity["corruptions"] == list(IMAGENET_C_BAR)
+    assert {r.condition for r in both if r.metric == "corruption_error_alexnet"} == set(IMAGENET_C)
+
+
+def test_an_incomplete_second_family_says_how_many_it_is_over() -> None:
+    found = corruption_errors(study(["sparkles", "perlin_noise"]), "int8")
+
+    assert find(found, "corruptions", "mce_c_bar_of_2").identity["corruptions"] == ["perlin_noise", "sparkles"]
 
 
 def test_the_reference_has_no_error_against_itself_and_other_classes_none_against_alexnet() -> None:
