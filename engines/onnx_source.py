@@ -35,8 +35,9 @@ def checked_model(path: Path) -> onnx.ModelProto:
     foreign = sorted({node.domain for node in model.graph.node} - _KNOWN_DOMAINS - own)
     if foreign:
         raise UnsupportedError(
-            f"'{path}' uses operators of the domain '{foreign[0]}', which need native code of their own. "
-            "Export the model with standard operators."
+            f"'{path}' uses operators of the domain '{foreign[0]}', which need native code of their own, and no "
+            "library of custom operators is loaded here. Export the model with standard operators, or let a server "
+            "that has the library run it and give v2:http://HOST:PORT/MODEL as the target."
         )
     return model
 
