@@ -10,6 +10,8 @@ from typing import Any
 from .. import assets
 from ..core.errors import InputError
 from ..engines.remote_statistics import times_apart
+from ..evaluate.energy import Energy
+from ..evaluate.energy_counters import Source, find_sources
 from ..evaluate.latency import measure_latency
 from ..evaluate.stopwatch import Budget
 from ..evaluate.timing import LatencyReport, Timing
@@ -49,17 +51,27 @@ def run(options: argparse.Namespace) -> int:
     ) as targets:
         progress.stage(f"Timing {len(targets)} engines for {options.seconds:g} s per figure")
         before = [opened.target.engine.provenance() for opened in targets]
-        report = time_targets(targets, dataset, budget_seconds=options.seconds, seed=options.seed)
+        report = time_targets(
+            targets, dataset, budget_seconds=options.seconds, seed=options.seed, sources=find_sources()
+        )
         apart = _times_apart(targets, before)
     if options.json:
         print_json({**report.to_json(), "servers": apart})
     else:
-        print("\n\n".join([latency_table(report), *(_server_line(name, times) for name, times in apart.items())]))
+        servers = [_server_line(name, times) for name, times in apart.items()]
+        print("\n\n".join([latency_table(report), *map(_energy_line, report.energies), *servers]))
     return 0
 
 
-def time_targets(targets: Sequence[Opened], dataset: Dataset, *, budget_seconds: float, seed: int) -> LatencyReport:
-    """Time engines on the first images of the data set that decode.
+def time_targets(
+    targets: Sequence[Opened],
+    dataset: Dataset,
+    *,
+    budget_seconds: float,
+    seed: int,
+    sources: Sequence[Source] = (),
+) -> LatencyReport:
+    """Time engines on the first images of the data set that decode, and meter them by sources of energy counters.
 
     Raises:
         InputError: If no image decodes.
@@ -71,7 +83,8 @@ def time_targets(targets: Sequence[Opened], dataset: Dataset, *, budget_seconds:
     # A short measurement gives up the upper bound of p99 and the largest batch rather than its promise of being short.
     short = Budget(seconds=budget_seconds, min_queries=_SHORT_QUERIES, min_batches=1, batches=_SHORT_BATCHES)
     budget = Budget(seconds=budget_seconds) if budget_seconds >= _FULL_SECONDS else short
-    return measure_latency([opened.target for opened in targets], contents, budget=budget, seed=seed)
+    engines = [opened.target for opened in targets]
+    return measure_latency(engines, contents, budget=budget, seed=seed, sources=sources)
 
 
 def report_figures(report: LatencyReport) -> list[dict[str, Any]]:
@@ -94,6 +107,16 @@ def _times_apart(targets: Sequence[Opened], before: Sequence[Mapping[str, Any]])
         for opened, earlier in zip(targets, before, strict=True)
     }
     return {name: times for name, times in found.items() if times is not None}
+
+
+def _energy_line(energy: Energy) -> str:
+    found = energy.per_image
+    if found is None:
+        return f"{energy.engine}: no energy by {energy.source}: {energy.reason}"
+    return (
+        f"{energy.engine}: {found.value:.3g} [{found.low:.3g}, {found.high:.3g}] J per image by {energy.source} "
+        f"({', '.join(energy.counters)}), batch {energy.batch}, n = {found.n}; {energy.definition}"
+    )
 
 
 def _server_line(name: str, times: dict[str, Any]) -> str:

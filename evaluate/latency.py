@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from .energy import Energy, measure_energy
+from .energy_counters import Source
 from .spread import over_rounds, percentile, ratio_over_rounds, relative_spread
 from .stopwatch import Budget, Clock, Nanoseconds, Work, time_rounds
 from .target import Target
@@ -38,6 +40,7 @@ def measure_latency(
     scopes: Sequence[Scope] = SCOPES,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
+    sources: Sequence[Source] = (),
 ) -> LatencyReport:
     """Measure targets side by side in one process.
 
@@ -52,6 +55,8 @@ def measure_latency(
         scopes: Which parts of the way are timed.
         seed: Seed of the bootstrap.
         clock: Nanoseconds from any origin.
+        sources: Counters of energy; where one can be read, each target runs for ``budget.seconds`` more, at its fastest
+            batch size.
 
     Raises:
         InputError: If there is no target or no image, two targets share a name, or an image does not decode.
@@ -73,7 +78,29 @@ def measure_latency(
         identities={target.name: {**target.identity, "preset": target.pipeline.to_json()} for target in targets},
         budget=budget,
         seed=seed,
+        energies=tuple(_energies(targets, contents, timings, budget, sources, clock)),
     )
+
+
+def _energies(
+    targets: Sequence[Target],
+    contents: Sequence[Content],
+    timings: Sequence[Timing],
+    budget: Budget,
+    sources: Sequence[Source],
+    clock: Clock,
+) -> list[Energy]:
+    fastest = {timing.engine: timing.batch for timing in timings if timing.scenario == "offline"}
+    works = {target.name: _work(target, contents, fastest[target.name], budget) for target in targets}
+    return measure_energy(works, sources, budget=budget, clock=clock) if sources else []
+
+
+def _work(target: Target, contents: Sequence[Content], size: int, budget: Budget) -> Work | None:
+    """Give what is to be metered, or None where it runs on another machine."""
+    if target.engine.provenance().get("kind") == "remote":
+        return None
+    call = _call(target, contents, size, "engine")
+    return Work(call=call, images=size, seconds=budget.seconds / budget.rounds, min_calls=1)
 
 
 def _single_stream(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..core.record import Record
 from ..core.statistics import Interval
+from .energy import Energy
 from .stopwatch import Budget
 
 Scenario = Literal["single-stream", "offline"]
@@ -81,25 +82,29 @@ class LatencyReport:
         identities: Target name to what its engine and pipeline are, as JSON data.
         budget: How long was measured.
         seed: Seed of the bootstrap.
+        energies: One per target and source of counters; empty where none was asked for.
     """
 
     timings: tuple[Timing, ...]
     identities: Mapping[str, Mapping[str, Any]]
     budget: Budget
     seed: int
+    energies: tuple[Energy, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the report as JSON data."""
         return {
             "timings": [timing.to_json() for timing in self.timings],
+            "energy": [energy.to_json() for energy in self.energies],
             "identities": {name: dict(identity) for name, identity in self.identities.items()},
             "budget": self.budget.to_json(),
             "seed": self.seed,
         }
 
     def records(self) -> list[Record]:
-        """Give one record per statistic and speed-up; those of unstable timings carry the flag ``unstable``."""
-        return [record for timing in self.timings for record in self._records(timing)]
+        """Give one record per statistic and speed-up, flagged ``unstable`` where the timing is, and one per energy."""
+        spent = [energy.record(seed=self.seed, identity=self.identities[energy.engine]) for energy in self.energies]
+        return [*(record for timing in self.timings for record in self._records(timing)), *spent]
 
     def _records(self, timing: Timing) -> list[Record]:
         rows = [(name, interval, timing.unit) for name, interval in timing.statistics.items()]

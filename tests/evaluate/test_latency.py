@@ -5,6 +5,7 @@ import pytest
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.engines.protocol import EngineSpec
+from robustmq_trt.evaluate.energy_counters import Counter, Source
 from robustmq_trt.evaluate.latency import measure_latency
 from robustmq_trt.evaluate.stopwatch import Budget
 from robustmq_trt.evaluate.target import Target
@@ -168,3 +169,19 @@ def test_the_clock_says_when_it_holds_a_process_boundary():
     timings = measure(time, target("plain", plain), target("apart", apart)).timings
 
     assert ["a process of its own" in timing.definition for timing in timings] == [False, True, False, True]
+
+
+def test_energy_is_metered_at_the_fastest_batch_and_stands_in_the_records():
+    time = FakeTime()
+    engine = FakeEngine(time, call_ms=2, image_ms=1)
+    watts = Source(name="RAPL", counters=(Counter(name="package-0", read=lambda: time.now * 3 // 1000),))  # 3 W
+
+    report = measure_latency(
+        [target("a", engine)], IMAGES, budget=QUICK, scopes=("engine",), clock=time.clock, sources=[watts]
+    )
+
+    (energy,) = report.energies
+    assert (energy.batch, energy.per_image.value) == (4, pytest.approx(3 * 0.006 / 4))
+    record = report.records()[-1]
+    assert (record.engine, record.metric, record.unit) == ("a", "energy_per_image", "J/image")
+    assert json.loads(json.dumps(report.to_json()))["energy"][0]["counters"] == ["package-0"]
