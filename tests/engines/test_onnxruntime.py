@@ -133,7 +133,7 @@ def test_operators_of_foreign_domains_are_refused_before_the_runtime_sees_them(s
     path = saved("g (float[N,3] x) => (float[N,3] y) { y = Identity (x) }")
     onnx.save(model, path)
 
-    with pytest.raises(UnsupportedError, match="domain 'evil'.*let a server that has the library run it"):
+    with pytest.raises(UnsupportedError, match=r"domain 'evil'.*let a server that has the library run it"):
         OnnxRuntimeEngine.open(path)
 
 
