@@ -20,6 +20,7 @@ from .lookup import (
     subjects,
     timed_scope,
 )
+from .mce import mce_sentences
 
 Tone = Literal["good", "bad", "neutral", "missing"]
 
@@ -122,7 +123,8 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
         engine=target.name,
         question=_QUESTIONS[group],
         short=_short(group, len(tests), worse, better),
-        sentence=_detail(document, target, group, records),
+        sentence=_detail(document, target, group, records)
+        + (mce_sentences(document, target) if group == "corruptions" else ""),
         tone="bad" if worse else ("good" if better and not flags else "neutral"),
         flags=flags,
     )
