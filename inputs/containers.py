@@ -18,6 +18,7 @@ MAX_PIXELS = 64 << 20
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}  # APP14 says how colour is stored, so it stays
 _JPEG_SCAN = 0xDA
@@ -165,7 +166,12 @@ def _png(content: bytes) -> Container:
 
 
 def _bmp(content: bytes) -> Container:
-    old = _little(content, 14, 4) == 12  # the OS/2 header holds 16-bit sizes
+    header = _little(content, 14, 4)
+    if header not in _BMP_HEADERS:
+        raise ValueError(f"unknown header of {header} bytes")
+    if not 14 + header <= _little(content, 10, 4) < len(content):
+        raise ValueError("its pixels would begin outside of the file's body")  # decoders guess, each another place
+    old = header == 12  # the OS/2 header holds 16-bit sizes
     width, height = (_little(content, 18, 2), _little(content, 20, 2)) if old else _windows_size(content)
     return Container(format="BMP", width=width, height=height, content=content)
 

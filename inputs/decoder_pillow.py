@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .containers import Container
 
@@ -27,7 +27,7 @@ def decode_pillow(container: Container, reduction: int) -> NDArray[np.uint8]:
     Reference:
         ``Image.draft``, with which ``Image.thumbnail`` loads JPEGs.
     """
-    with Image.open(io.BytesIO(container.content), formats=[container.format]) as image:
+    with _opened(container) as image:
         if image.size != (container.width, container.height):
             raise ValueError(f"two sizes in one file, the other is {image.size}")
         if reduction > 1:
@@ -36,3 +36,10 @@ def decode_pillow(container: Container, reduction: int) -> NDArray[np.uint8]:
             grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
         return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _opened(container: Container) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(container.content), formats=[container.format])
+    except UnidentifiedImageError:
+        raise ValueError("its header is damaged") from None  # Pillow's own sentence names a memory address

@@ -182,6 +182,34 @@ def test_an_odd_jpeg_cut_in_half_is_refused(name: str, decoder: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", ALL)
+@pytest.mark.parametrize(
+    ("place", "number", "message"),
+    [
+        (10, 0, "begin outside"),
+        (10, 53, "begin outside"),
+        (10, 1 << 30, "begin outside"),
+        (14, 41, "header of 41 bytes"),
+    ],
+)
+def test_a_bmp_that_every_decoder_would_guess_about_is_refused(
+    place: int, number: int, message: str, decoder: str
+) -> None:
+    content = stored(RGB, "BMP")
+
+    with pytest.raises(InputError, match=message):
+        decode(content[:place] + number.to_bytes(4, "little") + content[place + 4 :], decoder=decoder)
+
+
+def test_reasons_are_the_same_on_every_run() -> None:
+    content = jpeg(RGB).replace(b"\xff\xdb\x00\x43", b"\xff\xdb\x00\x03")
+
+    with pytest.raises(InputError) as caught:
+        decode(content)
+
+    assert "0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("decoder", ALL)
 def test_an_empty_file_says_so(decoder: str) -> None:
     with pytest.raises(InputError, match=r"an empty file\. Replace or remove the file"):
         decode(b"", decoder=decoder)
