@@ -12,7 +12,8 @@ from ..core.errors import RobustMQError
 from ..core.randomness import image_stream
 from ..core.store import ImageRow
 from ..inputs.catalog import PRESETS
-from .attacks.catalog import ATTACKS, TransferEntry, start_of
+from .attacks.aim import drawn_target
+from .attacks.catalog import ATTACKS, TransferEntry, is_targeted, start_of
 from .attacks.gradient import TransferTask
 from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Goal
 from .attacks.query_catalog import QueryEntry
@@ -119,7 +120,7 @@ def attack_with_queries(
     states = (
         attack.begin(
             loaded.images[i],
-            Goal(int(loaded.labels[i])),
+            _goal(run, condition, loaded, i),
             image_stream(run.plan.seed, attack.task, loaded.hashes[i]),
             None if starts is None else starts[i],
         )
@@ -136,3 +137,10 @@ def attack_with_queries(
     rows = loaded.rows(answer(target, adversarials), images=adversarials)
     spent = {int(loaded.positions[i]): count for i, count in queries.items()}
     return [replace(row, queries=spent.get(row.position, 0)) for row in rows], adversarials
+
+
+def _goal(run: Run, condition: Condition, loaded: LoadedChunk, i: int) -> Goal:
+    label = int(loaded.labels[i])
+    if not is_targeted(condition):
+        return Goal(label)
+    return Goal(label, drawn_target(run.plan.seed, loaded.hashes[i], label, run.target_classes))

@@ -17,7 +17,7 @@ from ..core.statistics import (
     paired_difference,
     wilson,
 )
-from .attacks.catalog import strength
+from .attacks.catalog import is_targeted, strength
 from .conditions import CLEAN, Condition
 from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
@@ -67,7 +67,8 @@ def records(study: Study) -> list[Record]:
     ``accuracy`` = sum(r)/N; ``robust_accuracy`` = sum(c*r)/N; ``adversarial_robustness`` = sum(c*r)/sum(c), RobustMQ's
     AR with the engine's own denominator; ``common_correct_accuracy`` = the same over the images that all engines get
     right; ``flips_right_to_wrong`` and ``flips_wrong_to_right``, shares of images that flipped against the reference;
-    ``mean_queries`` and ``median_queries``, failures counted as the queries they spent.
+    ``mean_queries`` and ``median_queries``, failures counted as the queries they spent; ``targeted_success``, the share
+    of the images right when clean that the engine takes for the class aimed at.
     """
     found: list[Record] = []
     for engine in study.engines:
@@ -109,6 +110,10 @@ def _attack_records(study: Study, engine: str, condition: Condition) -> list[Rec
     held = clean.correct & cell.correct
     valid = cell.valid & clean.valid
     found = _robustness(study, engine, condition.label, held, valid, cell.identity)
+    if is_targeted(condition):
+        tried = valid & clean.correct
+        reached = wilson(int(cell.reached[tried].sum()), int(tried.sum()))
+        found.append(_record(study, engine, condition.label, "targeted_success", reached))
     spent = cell.queries[valid & clean.correct].astype(np.float64)
     if spent.any():
         mean = paired_bootstrap(spent, np.zeros_like(spent), seed=study.seed)

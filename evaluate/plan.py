@@ -10,7 +10,7 @@ from typing import Any
 from ..core.files import sha256_json
 from ..core.store import SCHEMA_VERSION
 from ..inputs.dataset import Dataset
-from .attacks.catalog import needs_surrogate
+from .attacks.catalog import is_targeted, needs_surrogate
 from .attacks.gradient import GradientSource
 from .chunk import Chunk
 from .conditions import CLEAN, Condition
@@ -100,6 +100,11 @@ class Run:
             return condition
         return replace(condition, unsupported=missing(condition.name, frost_dir=self.plan.frost_dir))
 
+    @property
+    def target_classes(self) -> int:
+        """Number of classes that targeted attacks draw from: those that every engine has."""
+        return min(target.engine.spec.classes for target in self.targets)
+
     def score_access(self, target: Target) -> ScoreAccess:
         """Give what a query attack sees of a target: what was asked for, else its raw output."""
         return self.plan.score_access or target.engine.spec.output_kind
@@ -122,4 +127,6 @@ class Run:
         if condition.kind == "attack":
             identity["score_access"] = self.score_access(target)
             identity["surrogate"] = self.surrogate.sha256 if self.surrogate and needs_surrogate(condition) else None
+        if is_targeted(condition):
+            identity["target_classes"] = self.target_classes
         return identity

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.store import ImageRow, Task
+from .attacks.aim import drawn_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Cell:
         prediction: int64, the answer; -1 where there is none.
         queries: int64, forward passes an attack spent.
         zero_gradient: float64, share of zero gradient entries.
+        reached: bool, whether the answer is the class that a targeted attack aimed at.
         identity: What the numbers depend on.
     """
 
@@ -31,6 +33,7 @@ class Cell:
     prediction: NDArray[np.int64]
     queries: NDArray[np.int64]
     zero_gradient: NDArray[np.float64]
+    reached: NDArray[np.bool_]
     identity: Mapping[str, object]
 
 
@@ -69,7 +72,8 @@ class Results:
 
 
 def _cell(rows: Iterable[ImageRow], images: int, identity: Mapping[str, object]) -> Cell:
-    valid, correct, tied = (np.zeros(images, dtype=np.bool_) for _ in range(3))
+    valid, correct, tied, reached = (np.zeros(images, dtype=np.bool_) for _ in range(4))
+    seed, classes = identity.get("seed"), identity.get("target_classes")
     prediction = np.full(images, -1, dtype=np.int64)
     queries = np.zeros(images, dtype=np.int64)
     zero_gradient = np.zeros(images)
@@ -78,6 +82,8 @@ def _cell(rows: Iterable[ImageRow], images: int, identity: Mapping[str, object])
         valid[place], correct[place], tied[place] = row.valid, row.correct, row.tied
         prediction[place] = -1 if row.prediction is None else row.prediction
         queries[place], zero_gradient[place] = row.queries, row.zero_gradient
+        if isinstance(seed, int) and isinstance(classes, int):
+            reached[place] = row.prediction == drawn_target(seed, row.image, row.label, classes)
     return Cell(
         valid=valid,
         correct=correct,
@@ -85,5 +91,6 @@ def _cell(rows: Iterable[ImageRow], images: int, identity: Mapping[str, object])
         prediction=prediction,
         queries=queries,
         zero_gradient=zero_gradient,
+        reached=reached,
         identity=identity,
     )

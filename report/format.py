@@ -17,6 +17,7 @@ _METRICS = {
     "accuracy": "accuracy",
     "mean_accuracy": "mean accuracy",
     "robust_accuracy": "robust accuracy (raw)",
+    "targeted_success": "targeted success",
     "adversarial_robustness": "adversarial robustness (AR)",
     "common_correct_accuracy": "accuracy where all engines start right",
     "flips_right_to_wrong": "flips, right to wrong",

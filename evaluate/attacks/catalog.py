@@ -128,9 +128,15 @@ def norm_of(condition: Condition) -> Norm:
 
 
 def strength(condition: Condition) -> str:
-    """Write what an attacker is bounded by: ``eps=8`` in L-inf, ``norm=l2,eps=510`` in another norm."""
+    """Write what an attacker may do and wants: ``eps=8`` in L-inf, ``norm=l2,eps=510``, ``eps=8,goal=targeted``."""
     norm, eps = norm_of(condition), f"eps={condition['eps']}"
-    return eps if norm == "linf" else f"norm={norm},{eps}"
+    bound = eps if norm == "linf" else f"norm={norm},{eps}"
+    return f"{bound},goal=targeted" if is_targeted(condition) else bound
+
+
+def is_targeted(condition: Condition) -> bool:
+    """Tell whether an attack wants one certain class, drawn for each image, and not just any wrong one."""
+    return ("goal", "targeted") in condition.words
 
 
 def start_of(condition: Condition) -> Condition | None:

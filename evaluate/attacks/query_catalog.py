@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .adba import adba
+from .aim import GOALS
 from .hopskipjump import hopskipjump
 from .linear import linear
 from .nes import nes
@@ -26,6 +27,8 @@ Needs = Literal["scores", "labels"]
 # Transfer attacks whose images a query attack can start from; the first word is the default of a setting.
 STARTS = ("none", "mifgsm", "difgsm", "bsr")
 _STARTED = {"start": STARTS}
+# An attack that reads labels alone sees no way to one certain class.
+_AIMED = {**_STARTED, "goal": GOALS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class QueryEntry:
     about: str
     defaults: Settings
     make: Callable[[Settings], QueryAttack]
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _STARTED)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _AIMED)
     needs: Needs = "scores"
     norm: Reach = "linf"
 
@@ -65,7 +68,7 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="Square in L2; eps in grey levels: 0.5 and 5 in [0, 1] are 127 and 1275",
         defaults={"eps": 127, "queries": 1000},
         make=_searching("square_l2", square_l2, "l2"),
-        words={},
+        words={"goal": GOALS},
         norm="l2",
     ),
     "linear": QueryEntry(
@@ -82,12 +85,14 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="search over directions of signs, label only (Chen & Gu 2020)",
         defaults=_USUAL,
         make=_searching("rays", rays),
+        words=_STARTED,
         needs="labels",
     ),
     "adba": QueryEntry(
         about="compares two directions of signs at a time, label only (Wang et al. 2025)",
         defaults=_USUAL,
         make=_searching("adba", adba),
+        words=_STARTED,
         needs="labels",
     ),
     "surfree": QueryEntry(
@@ -102,6 +107,7 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="walks along the boundary, label only, an anchor (Chen et al. 2020)",
         defaults=_USUAL,
         make=_searching("hopskipjump", hopskipjump),
+        words=_STARTED,
         needs="labels",
     ),
     "nes": QueryEntry(

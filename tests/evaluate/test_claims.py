@@ -63,6 +63,7 @@ def corruption_study(levels):
                 prediction=correct.astype(np.int64),
                 queries=np.zeros(300, np.int64),
                 zero_gradient=np.zeros(300),
+                reached=np.zeros(300, dtype=bool),
                 identity={},
             )
     results = Results(cells=cells, missing={})

@@ -21,6 +21,7 @@ def cell(held: int) -> Cell:
         prediction=np.zeros(N, dtype=np.int64),
         queries=np.zeros(N, dtype=np.int64),
         zero_gradient=np.zeros(N),
+        reached=np.zeros(N, dtype=bool),
         identity={},
     )
 

@@ -27,6 +27,7 @@ def cell(correct: str, **columns: object) -> Cell:
         "prediction": np.zeros(n, dtype=np.int64),
         "queries": np.zeros(n, dtype=np.int64),
         "zero_gradient": np.zeros(n),
+        "reached": np.zeros(n, dtype=bool),
         "identity": {},
     }
     return Cell(**{**fields, **columns})

@@ -53,6 +53,26 @@ def test_the_margin_is_the_labels_score_minus_the_best_other() -> None:
     np.testing.assert_array_equal(answer.scores, [9, 4, 7])
 
 
+@pytest.mark.parametrize(
+    ("pixel", "margin", "won"), [((9, 4, 7), 2, False), ((7, 0, 9), -2, True), ((7, 0, 7), 0, False)]
+)
+def test_with_a_target_the_margin_is_what_it_lacks_and_its_argmax_alone_is_success(
+    pixel: tuple[int, int, int], margin: int, won: bool
+) -> None:
+    subject = oracle()
+
+    (answer,) = subject.ask(images(pixel), [subject.admit(Goal(0, 2))])
+
+    assert answer is not None
+    assert (answer.margin, answer.wrong) == (margin, won)
+
+
+@pytest.mark.parametrize("goal", [Goal(-1), Goal(0, -1), Goal(2, 2)])
+def test_a_goal_that_makes_no_sense_is_refused(goal: Goal) -> None:
+    with pytest.raises(InputError):
+        oracle().admit(goal)
+
+
 def test_a_tie_is_wrong_only_where_the_production_argmax_takes_the_other_class() -> None:
     subject = oracle()
     tickets = [subject.admit(Goal(0)), subject.admit(Goal(1))]

@@ -78,13 +78,14 @@ def attack_all(
     batch: int = 32,
     access: ScoreAccess = "logits",
     starts: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> list[AttackResult]:
     labels = rule(images).argmax(axis=1)
     oracle = Oracle(Scores(rule), Pixels(), batch=batch, budget=attack.budget, score_access=access)
     states = [
         attack.begin(
             image,
-            Goal(int(label)),
+            Goal(int(label), None if targets is None else int(targets[number])),
             image_stream(0, attack.task, str(number)),
             None if starts is None else starts[number],
         )
@@ -160,6 +161,22 @@ def test_a_start_that_fools_the_engine_is_success_at_the_second_query(name: str,
     results = attack_all(make(name, 50), smooth, images[fools], starts=starts[fools])
 
     assert {(result.queries, result.success) for result in results} == {(2, True)}
+
+
+@pytest.mark.parametrize(("rule", "share"), [(smooth, 0.5), (stepped, 0), (tied, 0), (constant, 0)])
+def test_a_targeted_attack_succeeds_by_the_target_alone(
+    name: str, images: np.ndarray, rule: Engine, share: float
+) -> None:
+    if "goal" not in QUERY_ATTACKS[name].words:
+        pytest.skip("the attack aims at no class")
+    targets = (rule(images).argmax(axis=1) + 2) % CLASSES
+
+    results = attack_all(make(name, 300), rule, images, targets=targets)
+
+    answers = rule(np.stack([result.adversarial for result in results])).argmax(axis=1)
+    np.testing.assert_array_equal([result.success for result in results], answers == targets)
+    assert np.mean(answers == targets) >= share
+    assert all(result.queries <= 300 for result in results)
 
 
 def test_an_image_the_engine_gets_wrong_already_costs_one_query(name: str, images: np.ndarray) -> None:
