@@ -9,14 +9,15 @@ from . import format as wording
 from .document import Document, Target
 from .lookup import ALL_CORRUPTIONS, reference
 
-_METRIC = re.compile(r"mce(?P<bar>_c_bar)?(?:_of_(?P<part>\d+))?\Z")
+_METRIC = re.compile(r"(?P<relative>relative_)?mce(?P<bar>_c_bar)?(?:_of_(?P<part>\d+))?\Z")
 _EQUAL = 1.0
 
 
 def mce_sentences(document: Document, target: Target) -> str:
     """Word an engine's mean corruption errors against the reference, each with its interval; empty without any.
 
-    An interval that holds 100 % tells nothing apart, and the sentence says so.
+    An interval that holds 100 % tells nothing apart, and the sentence says so. These are two figures a family, not
+    adjusted for the many tests of single conditions.
 
     Reference:
         Hendrycks & Dietterich 2019, arXiv 1903.12261, section 4.3, the reference engine in AlexNet's place.
@@ -35,7 +36,8 @@ def mce_sentences(document: Document, target: Target) -> str:
 
 def _family(match: re.Match[str]) -> str:
     family = "ImageNet-C-bar" if match["bar"] else "ImageNet-C"
-    return f"mCE of {family}" + (f" over {match['part']} of its corruptions alone" if match["part"] else "")
+    part = f" over {match['part']} of its corruptions alone" if match["part"] else ""
+    return f"Clean errors taken off{part}" if match["relative"] else f"mCE of {family}{part}"
 
 
 def _figure(record: Record, base: str) -> str:
