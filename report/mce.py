@@ -43,7 +43,9 @@ def _family(match: re.Match[str]) -> str:
 def _figure(record: Record, base: str) -> str:
     images = wording.plural(record.n, "image")
     bounds = wording.interval(record.low, record.high, record.unit)
-    figure = f"{wording.percent(record.value)} of the errors of {base} (95\u00a0% interval {bounds}, {images})"
+    figure = (
+        f"{wording.percent(record.value)} of the errors of {base} (unadjusted 95\u00a0% interval {bounds}, {images})"
+    )
     if record.low <= _EQUAL <= record.high:
         return f"{figure}, not distinguishable from {wording.percent(_EQUAL)}"
     return f"{figure}, {'more' if record.value > _EQUAL else 'fewer'} than the reference makes"
