@@ -113,6 +113,8 @@ def surrogate_agreement(surrogate: Surrogate | None, targets: Sequence[Opened], 
     if surrogate is None or not isinstance(surrogate.source, Twin):
         return {"surrogate": "none" if surrogate is None else surrogate.missing}
     images = _some(dataset, targets)
+    if not len(images):
+        return {"surrogate": "not compared, none of the images it would be compared on decodes"}
     logits = surrogate.source.scores(images)
     found = {}
     for target in (opened.target for opened in targets):
