@@ -10,7 +10,8 @@ from ..evaluate.attacks.catalog import parse_attack
 from ..evaluate.conditions import Condition
 from ..evaluate.suites import corruption_condition, preset_condition
 from .assembly import build
-from .evaluate import EvaluateRequest, command_line, evaluate, records_table
+from .evaluate import command_line, records_table
+from .evaluation import EvaluateRequest, evaluate
 from .options import Subparsers, add_common, print_json
 from .progress import Progress
 from .request import BuildRequest

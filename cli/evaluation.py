@@ -1,0 +1,156 @@
+"""The sequence of an evaluation: open, measure, store as it goes, write the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.record import Record
+from ..core.store import Store
+from ..evaluate.attacks.catalog import needs_surrogate
+from ..evaluate.conditions import Condition
+from ..evaluate.corruptions.storage import Storage
+from ..evaluate.examples import ExampleGallery
+from ..evaluate.plan import Plan, Run, Surrogate
+from ..evaluate.runner import run as run_plan
+from ..evaluate.score_access import ScoreAccess
+from ..evaluate.summary import save_plan
+from ..inputs.dataset import Dataset
+from ..inputs.sources import open_dataset
+from .isolation import Door
+from .progress import Progress
+from .report import compose, write
+from .setting import save_latency, save_setting
+from .surrogate import open_surrogate
+from .targets import Opened, opened_targets, without_calibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """What is to be measured.
+
+    Attributes:
+        targets: Model files; the first is the reference of every comparison.
+        data: Folder or ``.npz`` with labelled images.
+        labels: CSV of a flat folder, or None.
+        conditions: What is done to the images.
+        images: Number of images drawn from the data, or None for all.
+        preset: Preprocessing, or None for what the cards declare.
+        surrogates: Models for transfer attacks: none is the first target, several are an ensemble.
+        score_access: What a query attack sees, or None for all that the engine puts out.
+        storage: How corrupted images are kept before an engine sees them.
+        frost_dir: Photographs for the corruption ``frost``, or None.
+        seed: Seed of every random stream.
+        threads: Threads of each engine.
+        batch: Images in one call.
+        latency_seconds: Time per target and scenario, 0 for none.
+        door: How engines are let in.
+        output: Run folder, or None for one named by its content.
+        title: Heading of the report.
+        command: The command line, for the report.
+    """
+
+    targets: Sequence[str]
+    data: Path
+    labels: Path | None = None
+    conditions: Sequence[Condition] = ()
+    images: int | None = None
+    preset: str | None = None
+    surrogates: Sequence[Path] = ()
+    score_access: ScoreAccess | None = None
+    storage: Storage = "raw"
+    frost_dir: Path | None = None
+    seed: int = 0
+    threads: int | None = None
+    batch: int = 32
+    latency_seconds: float = 1.0
+    door: Door = field(default_factory=Door)
+    output: Path | None = None
+    title: str = "Robustness of the deployed engine"
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What came of it.
+
+    Attributes:
+        folder: The run folder.
+        report: The HTML report in it.
+        document: The report as JSON data.
+        records: Every measured number.
+        failed: Cells that broke.
+    """
+
+    folder: Path
+    report: Path
+    document: dict[str, Any]
+    records: Sequence[Record]
+    failed: int
+
+
+def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
+    """Measure, store as it goes, and write the report.
+
+    Raises:
+        InputError: If a target, the data or a setting cannot be used.
+    """
+    progress.stage(f"Opening {len(request.targets)} engines")
+    with opened_targets(
+        request.targets, preset=request.preset, threads=request.threads, batch=request.batch, door=request.door
+    ) as targets:
+        dataset, left_out = without_calibration(open_dataset(request.data, request.labels), targets)
+        if left_out:
+            progress.stage(f"{left_out} images were used for calibration and are left out")
+        for opened in targets:
+            _hint_at_diagnosis(opened, dataset, progress)
+        # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
+        dataset = dataset.subset(min(request.images or len(dataset), len(dataset)), request.seed)
+        plan = Plan(
+            conditions=request.conditions,
+            seed=request.seed,
+            score_access=request.score_access,
+            storage=request.storage,
+            frost_dir=request.frost_dir,
+        )
+        surrogate = _surrogate(request, targets, dataset)
+        run = Run(plan=plan, targets=[t.target for t in targets], dataset=dataset, surrogate=surrogate)
+        folder = request.output or _default_folder(run)
+        with Store(folder / "results.sqlite") as store:
+            save_plan(store, run)
+            progress.stage(f"Measuring {len(run.conditions)} conditions on {len(dataset)} images")
+            gallery = ExampleGallery(store, [condition.label for condition in run.conditions])
+            run_plan(run, store, progress=progress, gallery=gallery)
+            about = {"title": request.title, "command": request.command, "data": request.data.name}
+            save_setting(store, run, targets, about=about, threads=request.threads, progress=progress)
+            if request.latency_seconds > 0:
+                save_latency(store, run, targets, budget_seconds=request.latency_seconds, progress=progress)
+            document, found, totals = compose(store)
+    report = write(document, folder)
+    progress.close()
+    return Evaluated(folder=folder, report=report, document=document, records=found, failed=totals.failed)
+
+
+def _hint_at_diagnosis(opened: Opened, dataset: Dataset, progress: Progress) -> None:
+    """Say where one score more than the data has classes makes every answer wrong by one."""
+    given, names = opened.target.engine.spec.classes, dataset.class_names
+    if names and given == len(names) + 1:
+        progress.stage(
+            f"{opened.target.name} gives {given} scores for {len(names)} classes; `diagnose` tells whether the first "
+            "is a background class"
+        )
+
+
+def _surrogate(request: EvaluateRequest, targets: Sequence[Opened], dataset: Dataset) -> Surrogate | None:
+    if not any(needs_surrogate(condition) for condition in request.conditions):
+        return None
+    return open_surrogate(request.surrogates, targets, dataset, threads=request.threads)
+
+
+def _default_folder(run: Run) -> Path:
+    """Name the run by what it measures, so that the same command goes on where it was interrupted."""
+    digest = hashlib.sha256("".join(run.keys()).encode()).hexdigest()
+    return Path("robustmq-runs") / digest[:12]
