@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -140,6 +140,17 @@ def _ordering(pair: tuple[str, str], record: Record) -> Ordering:
     )
 
 
+def total_shares(study: Study) -> Values:
+    """Give the mean over corruptions of the share of severities each image survives, per engine."""
+    conditions = [c.label for c in study.conditions if c.kind == "corruption"]
+    cells = {engine: [study.cell(engine, label) for label in conditions] for engine in study.engines}
+    whole = {engine: [cell for cell in found if cell is not None] for engine, found in cells.items() if all(found)}
+    if not conditions or not whole:
+        raise InputError("The run measured no corruption on any engine. Evaluate with --suite imagenet-c.")
+    valid = np.logical_and.reduce([cell.valid for found in whole.values() for cell in found])
+    return {engine: np.mean([cell.correct[valid] for cell in found], axis=0) for engine, found in whole.items()}
+
+
 def corruption_claims(study: Study, engine: str) -> list[Claim]:
     """Answer RobustMQ's third claim from a run: impulse noise and glass blur are worst, brightness mildest.
 
@@ -202,6 +213,48 @@ def kernel_shares(served: Served, engine: str) -> Values:
         kernel = way.rpartition("-")[2]
         kernels.setdefault(_SAME_KERNEL.get(kernel, kernel), []).append(served.right(engine, way))
     return {kernel: np.mean(found, axis=0) for kernel, found in kernels.items()}
+
+
+def engine_claims(noise: str, shares: Values, *, reference: str, ladder: Sequence[str], seed: int = 0) -> list[Claim]:
+    """Answer RobustMQ's first two claims for one kind of noise: quantization loses accuracy, more bits lose less.
+
+    Both are about accuracy under the noise, as RobustMQ's are; an engine that is worse on clean images is worse here.
+
+    Args:
+        noise: What the images went through, in words.
+        shares: Engine to (N,) shares right per image, the same images for all.
+        reference: The float engine.
+        ladder: The quantized engines, fewest bits first; with fewer than two nothing is said about bits.
+        seed: Seed of the bootstrap.
+
+    Reference:
+        RobustMQ (Xiao et al. 2023, arXiv 2308.02350), findings on natural and systematic noise.
+    """
+    others = [name for name in shares if name != reference]
+    found = [
+        claim(
+            f"{name} is less accurate than {reference} under {noise}",
+            shares,
+            [(name, reference)],
+            engine=name,
+            seed=seed,
+        )
+        for name in others
+    ]
+    steps = list(pairwise(name for name in ladder if name in shares))
+    if steps:
+        text = f"more bits are more accurate under {noise}"
+        found.append(claim(text, shares, steps, engine=" < ".join(ladder), seed=seed))
+    return found
+
+
+def grid_shares(served: Served, engines: Sequence[str]) -> Values:
+    """Give the share of ways each image is right in, per engine."""
+    return {
+        engine: np.mean([served.right(engine, way) for way in served.ways], axis=0)
+        for engine in engines
+        if engine not in served.broken
+    }
 
 
 _SAME_KERNEL = {"linear": "bilinear", "bicubic": "cubic"}

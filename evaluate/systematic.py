@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.record import Comparison, Record
-from ..core.statistics import Interval, wilson
+from ..core.record import Record
 from ..inputs.pipeline import Pipeline
 from ..inputs.systematic_grid import ROBUSTMQ_GRID
 from .decoded_sets import Way
 from .paired import Floats, Statistic, compare, compare_statistic, statistic_interval, with_verdicts
 from .served import Served
+from .served_records import accuracy, flips, missing, record, share
 
 REFERENCE_CELL = "pillow/pillow-bilinear"
 """The cell that flips are counted against: what most networks are trained with."""
@@ -66,22 +66,19 @@ def systematic_records(served: Served, engines: Sequence[str], *, seed: int = 0)
     found = []
     for engine in engines:
         if engine in served.broken:
-            found.append(_missing(engine, GRID, served.broken[engine], seed))
+            found.append(missing(engine, GRID, served.broken[engine], seed))
             continue
         reference = None if engine == engines[0] or engines[0] in served.broken else engines[0]
         found += [*_cells(served, engine, reference, seed), *_grid(served, engine, reference, seed)]
-        found += [_missing(engine, way, reason, seed) for way, reason in served.missing.items()]
+        found += [missing(engine, way, reason, seed) for way, reason in served.missing.items()]
     return with_verdicts(found, less_is_better=("std_accuracy",))
 
 
 def _cells(served: Served, engine: str, reference: str | None, seed: int) -> Iterator[Record]:
-    base = served.answers[engine, REFERENCE_CELL]
     for way in served.ways:
-        right = served.right(engine, way)
-        comparison = None if reference is None else compare(reference, right, served.right(reference, way), seed)
-        yield _record(engine, way, "accuracy", _share(right), seed, comparison)
+        yield accuracy(served, engine, way, reference, seed)
         if way != REFERENCE_CELL:
-            yield _record(engine, way, "flips", _share(served.answers[engine, way] != base), seed)
+            yield flips(served, (engine, way), (engine, REFERENCE_CELL), seed)
 
 
 def _grid(served: Served, engine: str, reference: str | None, seed: int) -> Iterator[Record]:
@@ -93,10 +90,10 @@ def _grid(served: Served, engine: str, reference: str | None, seed: int) -> Iter
     for metric, statistic in _STATISTICS.items():
         comparison = None if before is None else compare_statistic(str(reference), table, before, statistic, seed)
         identity = {**cells, "cell": extremes[metric]} if metric in extremes else cells
-        yield _record(engine, GRID, metric, statistic_interval(table, statistic, seed), seed, comparison, identity)
+        yield record(engine, GRID, metric, statistic_interval(table, statistic, seed), seed, comparison, identity)
     every = _in_every(table)
     comparison = None if before is None else compare(str(reference), every, _in_every(before), seed)
-    yield _record(engine, GRID, "every_cell_accuracy", _share(every), seed, comparison, cells)
+    yield record(engine, GRID, "every_cell_accuracy", share(every), seed, comparison, cells)
     if len(served.ways) > 1:
         yield _largest_flips(served, engine, cells, seed)
 
@@ -107,14 +104,13 @@ def _in_every(table: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _largest_flips(served: Served, engine: str, identity: Mapping[str, Any], seed: int) -> Record:
-    def flips(pair: tuple[str, str]) -> NDArray[np.bool_]:
+    def differs(pair: tuple[str, str]) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = served.answers[engine, pair[0]] != served.answers[engine, pair[1]]
         return found
 
-    pair = max(combinations(served.ways, 2), key=lambda pair: int(flips(pair).sum()))
-    return _record(
-        engine, GRID, "largest_flips", _share(flips(pair)), seed, identity={**identity, "cell": " against ".join(pair)}
-    )
+    pair = max(combinations(served.ways, 2), key=lambda pair: int(differs(pair).sum()))
+    identity = {**identity, "cell": " against ".join(pair)}
+    return record(engine, GRID, "largest_flips", share(differs(pair)), seed, identity=identity)
 
 
 def _mean(means: Floats) -> Floats:
@@ -147,37 +143,3 @@ _STATISTICS: Mapping[str, Statistic] = {
 
 def _table(served: Served, engine: str) -> NDArray[np.bool_]:
     return np.stack([served.right(engine, way) for way in served.ways], axis=1)
-
-
-def _share(hits: NDArray[np.bool_]) -> Interval:
-    return wilson(int(hits.sum()), hits.size)
-
-
-def _missing(engine: str, condition: str, reason: str, seed: int) -> Record:
-    nothing = wilson(0, 0)
-    return _record(engine, condition, "accuracy", nothing, seed, flags=(f"missing: {reason}",))
-
-
-def _record(
-    engine: str,
-    condition: str,
-    metric: str,
-    interval: Interval,
-    seed: int,
-    comparison: Comparison | None = None,
-    identity: Mapping[str, Any] | None = None,
-    flags: tuple[str, ...] = (),
-) -> Record:
-    return Record(
-        engine=engine,
-        condition=condition,
-        metric=metric,
-        value=interval.value,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        seed=seed,
-        flags=flags,
-        identity=identity or {},
-        comparison=comparison,
-    )

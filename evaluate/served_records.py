@@ -1,0 +1,77 @@
+"""The records that every study of served images is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.record import Comparison, Record
+from ..core.statistics import Interval, wilson
+from .paired import compare
+from .served import Served
+
+
+def accuracy(served: Served, engine: str, way: str, reference: str | None, seed: int) -> Record:
+    """Give the share of images an engine answers rightly in one way, compared with another engine's in the same way."""
+    right = served.right(engine, way)
+    comparison = None if reference is None else compare(reference, right, served.right(reference, way), seed)
+    return record(engine, way, "accuracy", share(right), seed, comparison)
+
+
+def change(served: Served, engine: str, way: str, base: str, metric: str, seed: int) -> Record:
+    """Give an engine's accuracy in one way minus its own in another, ``base``, tested in pairs."""
+    found = compare(base, served.right(engine, way), served.right(engine, base), seed)
+    interval = Interval(value=found.difference, low=found.low, high=found.high, n=served.labels.size)
+    return record(engine, way, metric, interval, seed, found)
+
+
+def flips(served: Served, place: tuple[str, str], other: tuple[str, str], seed: int) -> Record:
+    """Give the share of images answered otherwise than by another engine, or in another way.
+
+    Args:
+        served: The answers.
+        place: (engine, way) whose record it is.
+        other: (engine, way) it is compared with.
+        seed: Seed of the study.
+    """
+    differs = served.answers[place] != served.answers[other]
+    return record(*place, "flips", share(differs), seed, identity={"from": " ".join(other)})
+
+
+def missing(engine: str, condition: str, reason: str, seed: int) -> Record:
+    """Give the row of what could not be measured: no images, and the reason as a flag."""
+    return record(engine, condition, "accuracy", wilson(0, 0), seed, flags=(f"missing: {reason}",))
+
+
+def share(hits: NDArray[np.bool_]) -> Interval:
+    """Give the share of true entries with its Wilson interval."""
+    return wilson(int(hits.sum()), hits.size)
+
+
+def record(
+    engine: str,
+    condition: str,
+    metric: str,
+    interval: Interval,
+    seed: int,
+    comparison: Comparison | None = None,
+    identity: Mapping[str, Any] | None = None,
+    flags: tuple[str, ...] = (),
+) -> Record:
+    """Give a record of an interval."""
+    return Record(
+        engine=engine,
+        condition=condition,
+        metric=metric,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        n=interval.n,
+        seed=seed,
+        flags=flags,
+        identity=identity or {},
+        comparison=comparison,
+    )

@@ -1,0 +1,126 @@
+"""`preprocessing` from the command line, on the embedded engines and images."""
+
+import json
+
+import pytest
+
+from robustmq_trt import assets
+
+EVAL = assets.images_dir("eval")
+
+
+def on_targets(engines, experiment, *more):
+    targets = (engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx")
+    return ("preprocessing", experiment, *targets, "--data", EVAL, "--images", "12", "--threads", "1", *more)
+
+
+def test_the_grid_gives_every_cell_for_every_engine_and_answers_claims(command, engines, tmp_path):
+    code, out, _ = command(*on_targets(engines, "grid", "--json", "-o", tmp_path / "grid.json"))
+
+    document = json.loads(out)
+    assert code == 0
+    assert json.loads((tmp_path / "grid.json").read_text()) == document
+    cells = {(r["engine"], r["condition"]) for r in document["records"] if r["metric"] == "accuracy"}
+    assert len(cells) == 2 * 33
+    assert {r["n"] for r in document["records"]} == {12}
+    # Two parts for each engine, and INT8 against float; one quantized engine makes no ladder of bits.
+    assert len(document["claims"]) == 5
+    assert {found["answer"] for found in document["claims"]} <= {"yes", "no", "not distinguishable"}
+
+
+def test_the_claims_on_corruptions_come_from_an_evaluated_run(command, engines, tmp_path):
+    names = ("impulse_noise", "glass_blur", "fog", "brightness")
+    corruptions = [word for name in names for word in ("--corruption", f"{name}:5")]
+    targets = (engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx")
+    run = ("--data", EVAL, "--images", "40", *corruptions, "-o", tmp_path / "run", "--quiet", "--latency", "0")
+    assert command("evaluate", *targets, *run)[0] == 0
+
+    code, out, _ = command(*on_targets(engines, "grid", "--corruptions", tmp_path / "run"))
+
+    assert code == 0
+    assert "impulse noise and glass blur are the worst corruptions (embedded.w8a8, n 40)" in out
+    assert "embedded.w8a8 is less accurate than embedded.fp32 under natural noise" in out
+
+
+def test_every_quality_is_compared_with_the_stored_files_and_with_float(command, engines):
+    code, out, _ = command(*on_targets(engines, "quality", "--qualities", "95,10", "--json"))
+
+    records = json.loads(out)["records"]
+    assert code == 0
+    assert {r["condition"] for r in records} == {"stored", "jpeg:95", "jpeg:10"}
+    changes = [r["comparison"]["reference"] for r in records if r["metric"] == "accuracy_change"]
+    assert changes == ["stored"] * 4
+    assert [r["engine"] for r in records if r["metric"] == "drop_difference"] == ["embedded.w8a8"] * 2
+
+
+def mismatch(*more):
+    known = ("--calib", assets.images_dir("calib"), "--data", EVAL, "--images", "12", "--calib-size", "16")
+    return ("preprocessing", "mismatch", assets.model_path(), *known, "--threads", "1", *more)
+
+
+def test_the_matrix_has_an_engine_for_every_preset_and_a_column_for_every_preset(command):
+    code, out, _ = command(*mismatch("--presets", "torchvision,opencv-nearest"))
+
+    assert code == 0
+    rows = [line.split("  ")[0] for line in out.splitlines()[3:6]]
+    assert rows == ["float", "calibrated torchvision", "calibrated opencv-nearest"]
+    assert "served torchvision" in out
+    assert "served opencv-nearest" in out
+
+
+def test_no_served_image_is_calibrated_with(command):
+    code, out, _ = command(
+        *("preprocessing", "mismatch", assets.model_path(), "--calib", EVAL, "--data", EVAL, "--calib-size", "190"),
+        *("--presets", "torchvision,opencv-area", "--threads", "1", "--json"),
+    )
+
+    assert code == 0
+    assert {r["n"] for r in json.loads(out)["records"]} == {10}
+
+
+def test_an_undecodable_image_is_named_and_makes_the_run_partial(command, engines, tmp_path):
+    folder = tmp_path / "images" / "balloon"
+    folder.mkdir(parents=True)
+    (folder / "good.jpg").write_bytes(next((EVAL / "balloon").glob("*.jpg")).read_bytes())
+    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+
+    targets = (engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx")
+    code, out, _ = command("preprocessing", "quality", *targets, "--data", tmp_path / "images", "--threads", "1")
+
+    assert code == 3
+    assert "left out: balloon/torn.jpg" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--qualities", "0"), "1..100"),
+        (("--qualities", "high"), "1..100"),
+        (("--qualities", "95,,10"), "1..100"),
+        (("--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_qualities_and_folders_are_refused_in_a_sentence(refused, engines, more, said):
+    assert said in refused(*on_targets(engines, "quality", *more))
+
+
+def test_a_folder_without_results_is_refused_before_anything_is_served(refused, engines, tmp_path):
+    assert "results.sqlite" in refused(*on_targets(engines, "grid", "--corruptions", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--presets", "nothing"), "nothing"),
+        (("--presets", "torchvision"), "two presets"),
+        (("--method", "magic"), "magic"),
+        (("--bits", "9"), "2..8"),
+        (("--calib", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_settings_of_the_matrix_are_refused_in_a_sentence(refused, more, said):
+    assert said in refused(*mismatch(*more))
+
+
+def test_an_experiment_that_is_none_is_refused(refused):
+    assert "magic" in refused("preprocessing", "magic")
