@@ -1,26 +1,21 @@
-"""Claim: Square and RayS are the published attacks, by their authors' code run beside ours on a float engine.
+"""Claim: Square is the published attack, by its authors' code run beside ours on a float engine.
 
-    ROBUSTMQ_DATA=... python benchmarks/validate_queries.py --autoattack .../autoattack/square.py --rays .../RayS.py
+    ROBUSTMQ_DATA=... python benchmarks/validate_queries.py --autoattack .../autoattack/square.py
 
-``--autoattack`` is a file of github.com/fra31/auto-attack, ``--rays`` one of github.com/uclaml/RayS; both need torch,
-and neither is a dependency. ResNet20 in float, images it gets right.
+``--autoattack`` is a file of github.com/fra31/auto-attack, which needs torch and is no dependency. ResNet20 in float,
+images it gets right. For attacks that see labels alone see `validate_labels.py`.
 
-Square: the reference is handed the draws of our run (place and colour of each square, the stripes), one image at a
+The reference is handed the draws of our run (place and colour of each square, the stripes), one image at a
 time, and everything else is its own: p-schedule, projection, acceptance, stop, count. It must arrive at the same image,
 to the grey level, after the same number of queries (ours less the clean check) with the same side at every step. Our
 accept rule is set to the paper's, and its schedule is stretched over our budget. Scores are those of the uint8 image,
 so that the last bits of a float image decide nothing.
-
-RayS: each attack is run with its own draws until its image is within eps or the queries are spent. The reference
-searches float images; queries of both exclude the clean check. Given are success and queries of both, and the interval
-of the paired difference of mean queries by bootstrap.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -28,15 +23,13 @@ from typing import Any
 
 import numpy as np
 from bench_plateau import open_subjects
-from bench_square import FloatOracle, Subject, float_pixels, grey_levels, interval, load_autoattack
 from numpy.typing import NDArray
+from square_contender import Subject, float_pixels, grey_levels, load_autoattack
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.core.statistics import paired_bootstrap
 from robustmq_trt.evaluate.attacks.protocol import AttackResult, Goal
-from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.attacks.square import SquareLinf, SquareState, square_schedule
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
@@ -152,91 +145,24 @@ class Log:
         reference.random_int = lambda low, high: next(integers)
 
 
-def rays_theirs(subject: Subject, module: ModuleType, eps: int, budget: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    import torch
-
-    oracle = FloatOracle(subject)
-
-    class Model:
-        def predict_label(self, x: Any) -> Any:
-            return torch.from_numpy(oracle(x.numpy()).argmax(axis=1))
-
-    attack = module.RayS(Model(), epsilon=eps / 255)
-    pixels, labels = torch.from_numpy(float_pixels(subject)), torch.from_numpy(subject.labels)
-    _, queries, _, success = attack(pixels, labels, query_limit=budget)
-    return queries.numpy(), success.numpy()
-
-
-def rays_ours(subject: Subject, eps: int, budget: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    attack = QUERY_ATTACKS["rays"].make({"eps": eps, "queries": budget + 1})
-    states = (
-        attack.begin(image, Goal(int(label)), image_stream(SEED, attack.task, sha256))
-        for image, label, sha256 in zip(subject.images, subject.labels, subject.hashes, strict=True)
-    )
-    results = run_attacks(states, Oracle(subject.engine, subject.pipeline, batch=32, budget=budget + 1))
-    return np.array([r.queries - 1 for r in results]), np.array([r.success for r in results])
-
-
-def load_rays(path: Path) -> ModuleType:
-    import importlib.util
-
-    import torch
-
-    stub = ModuleType("pgbar")
-    stub.progress_bar = lambda *_: None  # type: ignore[attr-defined]
-    sys.modules["pgbar"] = stub
-    torch.Tensor.cuda = lambda self, *_: self  # type: ignore[method-assign]  # the reference asks for a GPU
-    spec = importlib.util.spec_from_file_location("reference_rays", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--autoattack", type=Path)
-    parser.add_argument("--rays", type=Path)
+    parser.add_argument("--autoattack", type=Path, required=True)
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--eps", type=int, default=8)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--no-save", action="store_true")
     options = parser.parse_args()
-    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         subject = open_subjects("resnet20", options.images, Path(folder), 1)[0]["float"]
-        if options.autoattack:
-            same = square_equal(subject, load_autoattack(options.autoattack), options.eps, options.queries)
-            found["square"] = {"same_image_and_queries": same, "n": len(subject.images)}
-            print("square:", found["square"], flush=True)
-        if options.rays:
-            found["rays"] = compare_rays(subject, load_rays(options.rays), options)
-            print("rays:", found["rays"])
+        same = square_equal(subject, load_autoattack(options.autoattack), options.eps, options.queries)
+    found = {"same_image_and_queries": same, "n": len(subject.images)}
+    print("square:", found)
     if not options.no_save:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         settings = {"eps": options.eps, "queries": options.queries, "images": options.images, "seed": SEED}
         path = Path(__file__).parent / "results" / f"validate_queries_{today}.json"
-        write_json(path, {"date": today, "settings": settings, "provenance": provenance()} | found)
-
-
-def compare_rays(subject: Subject, module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
-    theirs, ours = (
-        rays_theirs(subject, module, options.eps, options.queries),
-        rays_ours(subject, options.eps, options.queries),
-    )
-    row: dict[str, Any] = {"n": len(ours[0])}
-    for name, (queries, success) in (("theirs", theirs), ("ours", ours)):
-        row[name] = {
-            "success": float(success.mean()),
-            "interval": interval(success),
-            "queries_median": float(np.median(queries)),
-            "queries_mean": float(queries.mean()),
-        }
-    row["mean_difference"] = paired_bootstrap(
-        ours[0].astype(np.float64), theirs[0].astype(np.float64), seed=SEED
-    ).__dict__
-    return row
+        write_json(path, {"date": today, "settings": settings, "provenance": provenance(), "square": found})
 
 
 if __name__ == "__main__":
