@@ -13,6 +13,8 @@ from ..evaluate.score_access import SCORE_ACCESS
 from ..evaluate.suites import SUITES, suite
 from ..export.profiles import PROFILES
 from ..inputs.catalog import PRESETS
+from ..inputs.pipeline import Pipeline
+from ..inputs.resize import RESIZERS
 from .options import Subparsers, add_common, print_json, table
 
 
@@ -40,7 +42,8 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
     return {
         "attack": [(name, entry.about) for name, entry in ATTACKS.items()],
         "corruption": [(name, "severity 1..5") for name in CORRUPTIONS],
-        "preset": [(p.name, f"{p.decoder}, {p.resize}, {p.geometry}, mean {p.mean}") for p in PRESETS.values()],
+        "preset": [(preset.name, _preset(preset)) for preset in PRESETS.values()],
+        "resizer": [(name, _emulated(resizer.emulates)) for name, resizer in RESIZERS.items()],
         "suite": [(name, f"{len(suite(name))} conditions") for name in SUITES],
         "calibrator": [(name, _first_line(method.__doc__)) for name, method in METHODS.items()],
         "profile": [(name, profile.summary) for name, profile in PROFILES.items()],
@@ -48,6 +51,15 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
         "backend": [(backend.name, ", ".join(backend.suffixes)) for backend in BACKENDS],
         "score access": [(name, "") for name in SCORE_ACCESS],
     }
+
+
+def _preset(preset: Pipeline) -> str:
+    about = f"{preset.decoder}, {preset.resize}, {preset.geometry}, mean {preset.mean}"
+    return f"{about}, {_emulated(preset.emulates)}" if preset.emulates else about
+
+
+def _emulated(emulates: str) -> str:
+    return f"emulated: {emulates}" if emulates else "the library itself"
 
 
 def _first_line(text: str | None) -> str:

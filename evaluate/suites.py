@@ -36,7 +36,7 @@ def _corruptions(severities: Iterable[int], names: Iterable[str]) -> list[Condit
 
 
 def _presets(names: Iterable[str]) -> list[Condition]:
-    return [Condition(kind="preset", name=name) for name in names]
+    return [Condition(kind="preset", name=name, unsupported=PRESETS[name].missing) for name in names]
 
 
 def _attacks(*specs: str) -> list[Condition]:
@@ -124,11 +124,11 @@ def corruption_condition(spec: str) -> Condition:
 
 
 def preset_condition(name: str) -> Condition:
-    """Give the condition of serving the model through another preset.
+    """Give the condition of serving the model through another preset; unsupported where a package of it is missing.
 
     Raises:
         InputError: If there is no such preset.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
-    return Condition(kind="preset", name=name)
+    return _presets([name])[0]

@@ -1,4 +1,4 @@
-"""The presets by name, and the reader of preset files. Adding a preset is one more ``Pipeline`` in the table."""
+"""The presets by name, and the reader of preset files. Adding a preset is one more ``Pipeline`` in the tuple."""
 
 from __future__ import annotations
 
@@ -24,17 +24,87 @@ _TORCHVISION = Pipeline(
     std=(0.229, 0.224, 0.225),
 )
 
-PRESETS: Mapping[str, Pipeline] = {
-    "torchvision": _TORCHVISION,
-    "opencv-linear": replace(_TORCHVISION, name="opencv-linear", decoder="opencv", resize="opencv-linear"),
-    "opencv-nearest": replace(_TORCHVISION, name="opencv-nearest", decoder="opencv", resize="opencv-nearest"),
-    "opencv-area": replace(_TORCHVISION, name="opencv-area", decoder="opencv", resize="opencv-area"),
+_INCEPTION = (0.5, 0.5, 0.5)
+"""As mean and deviation: x / 127.5 - 1."""
+
+# Real libraries but for the resizers that say what they emulate; the decoders `turbo` and `ffmpeg` need an extra.
+_LITERALS = (
+    _TORCHVISION,
+    # torchvision's path for tensors, which keeps within two levels of its path for Pillow images.
+    replace(_TORCHVISION, name="torchvision-fast", decoder="opencv", resize="torch-bilinear-antialias"),
+    replace(_TORCHVISION, name="opencv-linear", decoder="opencv", resize="opencv-linear"),
+    replace(_TORCHVISION, name="opencv-nearest", decoder="opencv", resize="opencv-nearest"),
+    replace(_TORCHVISION, name="opencv-area", decoder="opencv", resize="opencv-area"),
     # Google's MobileNets: x / 127.5 - 1.
-    "tflite-mobilenet": replace(_TORCHVISION, name="tflite-mobilenet", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    replace(_TORCHVISION, name="tflite-mobilenet", mean=_INCEPTION, std=_INCEPTION),
     # Images are stored at the model's size: nothing is cut, and one of another size is squashed.
-    "cifar10": replace(_TORCHVISION, name="cifar10", geometry="squash", crop_fraction=1.0, size=(32, 32)),
-    **ROBUSTMQ_GRID,
-}
+    replace(_TORCHVISION, name="cifar10", geometry="squash", crop_fraction=1.0, size=(32, 32)),
+    replace(_TORCHVISION, name="timm", resize="pillow-bicubic"),
+    replace(_TORCHVISION, name="timm-95", resize="pillow-bicubic", crop_fraction=0.95),
+    # tf.io.decode_jpeg and tf.image.resize as they are called without options, Inception's crop and normalisation.
+    replace(
+        _TORCHVISION,
+        name="tensorflow-default",
+        decoder="turbo-fast-dct",
+        resize="tf-bilinear",
+        geometry="squash",
+        mean=_INCEPTION,
+        std=_INCEPTION,
+    ),
+    replace(_TORCHVISION, name="ffmpeg", decoder="ffmpeg", resize="ffmpeg-bicubic"),  # the program's own defaults
+    # fn.decoders.image, fn.resize(resize_shorter=256, subpixel_scale=False), fn.crop_mirror_normalize(crop=224).
+    replace(
+        _TORCHVISION,
+        name="dali",
+        decoder="turbo-box",
+        resize="dali-triangular",
+        size_rounding="round",
+        crop_rounding="ceil",
+    ),
+    # The ResNet-50 ensemble of Triton's DALI backend: fn.resize(resize_x=224, resize_y=224), nothing cut.
+    replace(
+        _TORCHVISION,
+        name="triton-dali",
+        decoder="turbo-box",
+        resize="dali-triangular",
+        geometry="squash",
+        crop_fraction=1.0,
+    ),
+    # samples/python/introductory_parser_samples/onnx_resnet50.py of TensorRT.
+    replace(
+        _TORCHVISION,
+        name="tensorrt-sample",
+        resize="pillow-lanczos",
+        geometry="squash",
+        crop_fraction=1.0,
+        mean=(0.45, 0.45, 0.45),
+        std=(0.225, 0.225, 0.225),
+    ),
+    replace(_TORCHVISION, name="camera-nv12", decoder="opencv", camera="nv12-bt601-limited", resize="opencv-linear"),
+    # examples/python/label_image.py of TensorFlow Lite.
+    replace(
+        _TORCHVISION,
+        name="tflite-label-image",
+        resize="pillow-bicubic",
+        geometry="squash",
+        crop_fraction=1.0,
+        mean=_INCEPTION,
+        std=_INCEPTION,
+    ),
+    # Ultralytics' LetterBox before a classifier that takes whole frames.
+    replace(
+        _TORCHVISION,
+        name="yolo-letterbox",
+        decoder="opencv",
+        resize="opencv-linear",
+        geometry="letterbox-grey",
+        crop_fraction=1.0,
+        size_rounding="round",
+        crop_rounding="ceil",
+    ),
+)
+
+PRESETS: Mapping[str, Pipeline] = {**{preset.name: preset for preset in _LITERALS}, **ROBUSTMQ_GRID}
 """Preset name to pipeline, at the size it is usually run; ``Pipeline.for_size`` fits it to a model."""
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UnsupportedError
 from .dataset import Dataset, Sample
 from .pipeline import Pipeline
 
@@ -59,6 +59,9 @@ def load_images(
 
     Returns:
         The images in the dataset's order; 150 kB each at 224 x 224.
+
+    Raises:
+        UnsupportedError: If the pipeline needs a package that is not installed.
     """
     results: list[_Image | str] = []
     with ThreadPoolExecutor(_checked(threads)) as pool:
@@ -105,6 +108,8 @@ def _checked(threads: int) -> int:
 def _load(sample: Sample, pipeline: Pipeline) -> _Image | str:
     try:
         return _Image(pipeline.load(sample.read()), sample.sha256)
+    except UnsupportedError:  # the pipeline cannot run here, whatever the image
+        raise
     except InputError as error:
         return str(error)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError, UnsupportedError, unknown
 from ..core.files import sha256_json
 from .camera import CAMERAS, NO_CAMERA, photograph
 from .decode import DECODERS, decode
@@ -167,6 +167,21 @@ class Pipeline:
         pixels = np.arange(256, dtype=np.float64) / 255
         table: NDArray[np.float64] = (pixels - np.array(self.mean)[:, None]) / np.array(self.std)[:, None]
         return table.astype(self.dtype)
+
+    @property
+    def emulates(self) -> str:
+        """Say which library's resizer is copied here, and how close; empty where the library itself resizes."""
+        return RESIZERS[self.resize].emulates
+
+    @property
+    def missing(self) -> str:
+        """Say which package the pipeline lacks here and how to install it; empty where it runs."""
+        file = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+        try:
+            self.for_size(4, 4).load(file)
+        except UnsupportedError as error:
+            return str(error)
+        return ""
 
     def for_size(self, height: int, width: int) -> Pipeline:
         """Give the same pipeline for a model of another input size."""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -179,6 +180,17 @@ def test_the_robustmq_suite_names_the_cells_it_cannot_measure(command, pair, tmp
     assert "half a grey level" in reasons["fgsm:eps=0.5/255 on embedded.w8a8"]
     if importlib.util.find_spec("imagecorruptions") is None:
         assert "--frost-dir" in reasons["frost:3 on embedded.fp32"]
+
+
+def test_a_preset_whose_package_is_missing_is_a_row_with_the_install_line(command, pair, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    result = evaluated(command, pair, tmp_path, "--images", "2", "--shift", "ffmpeg", "--shift", "dali")
+
+    reasons = {entry["cell"]: entry["reason"] for entry in result["totals"]["reasons"]}
+    assert set(reasons) == {"preset:ffmpeg on embedded.fp32", "preset:ffmpeg on embedded.w8a8"}
+    assert "pip install 'robustmq-trt[decoders]'" in reasons["preset:ffmpeg on embedded.fp32"]
+    assert result["totals"]["skipped"] == 2
 
 
 def test_npz_data_gives_the_same_answers_as_the_files_it_was_made_from(command, pair, tmp_path):

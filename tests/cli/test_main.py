@@ -43,6 +43,9 @@ def test_list_and_doctor_speak_json(command):
     backends = json.loads(command("doctor", "--json")[1])["backends"]
 
     assert {entry["name"] for entry in kinds["attack"]} >= {"square", "mifgsm", "pgd", "fgsm"}
+    abouts = {entry["name"]: entry["about"] for entry in kinds["preset"]}
+    assert "emulated: DALI" in abouts["dali"]
+    assert "emulated" not in abouts["torchvision"]
     assert {backend["name"] for backend in backends if backend["works"]} >= {"onnxruntime"}
 
 

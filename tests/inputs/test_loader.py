@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from robustmq_trt.core.errors import InputError
+from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.inputs.catalog import PRESETS
 from robustmq_trt.inputs.dataset import Dataset
 from robustmq_trt.inputs.decode import decode
@@ -73,6 +75,13 @@ def test_progress_counts_every_sample(dataset: Dataset) -> None:
     load_images(dataset, CIFAR, threads=2, progress=lambda done, total: calls.append((done, total)))
 
     assert calls == [(done, 12) for done in range(1, 13)]
+
+
+def test_a_missing_package_is_no_fault_of_the_images(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    with pytest.raises(UnsupportedError, match=r"`ffmpeg-bilinear` needs PyAV\. Run: pip install 'robustmq-trt\[dec"):
+        load_images(dataset, replace(CIFAR.for_size(16, 16), resize="ffmpeg-bilinear"), threads=1)
 
 
 def test_no_threads_is_an_input_error(dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +169,17 @@ def test_a_shift_of_preparation_keeps_the_model_s_numbers() -> None:
     assert (shifted.mean, shifted.std, shifted.size) == (model.mean, model.std, (192, 192))
     assert shifted.name == "opencv-nearest/tflite-mobilenet"
     assert model.with_geometry_of(model).fingerprint == model.fingerprint
+
+
+def test_a_pipeline_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    assert {name for name, preset in PRESETS.items() if preset.missing} == {
+        name for name, preset in PRESETS.items() if "ffmpeg" in (preset.decoder, preset.resize)
+    }
+    assert PRESETS["ffmpeg"].missing.endswith("Run: pip install 'robustmq-trt[decoders]'.")
+    monkeypatch.undo()
+    assert PRESETS["ffmpeg"].missing == ""
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
