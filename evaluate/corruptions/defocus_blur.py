@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .parameters import Draws, ParameterSet, Pixels, at_severity
+from .smoothing import filter_image
 
 
 class Defocus(NamedTuple):
@@ -38,9 +39,7 @@ def apply(image: Pixels, draws: Draws, severity: int, parameters: ParameterSet) 
         it is in float64, as theirs is; equal in every byte of photographs.
     """
     kernel = _disk(at_severity(DEFOCUS, severity, parameters))
-    blurred = cv2.filter2D(image / 255, cv2.CV_64F, kernel)
-    truncated: Pixels = (np.clip(blurred, 0, 1) * 255).astype(np.uint8)
-    return truncated
+    return filter_image(image, lambda channel: cv2.filter2D(channel, cv2.CV_64F, kernel))
 
 
 @lru_cache(maxsize=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 TRUNCATION_GUARD = 1e-4
 """Added before truncation to whole levels: float32 sums of whole levels must not fall below them."""
@@ -20,22 +22,32 @@ _PIXEL_SCALE = np.arange(256) / 255
 def smooth_image(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     """Convolve an image with a Gaussian that ends at four standard deviations, and truncate to whole grey levels.
 
-    In flat regions the exact result is a whole level, and the rounding error decides whether truncation keeps it: so
-    the order of operations is the reference's, in float64 and in pixel scale.
-
     Args:
         image: (H, W, 3) uint8.
         sigma: Standard deviation in pixels, 0 or more.
     """
-    smoothed: NDArray[np.uint8] = cv2.merge([_smooth_channel(channel, sigma) for channel in cv2.split(image)])
-    return smoothed
+    return filter_image(image, lambda channel: smooth(channel, sigma))
 
 
-def _smooth_channel(channel: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
-    smoothed = smooth(cv2.LUT(channel, _PIXEL_SCALE), sigma)
-    np.minimum(smoothed, 1, out=smoothed)
-    smoothed *= 255
-    return smoothed.astype(np.uint8)
+def filter_image(image: NDArray[np.uint8], blur: Callable[[Doubles], Doubles]) -> NDArray[np.uint8]:
+    """Filter each channel of an image and truncate to whole grey levels.
+
+    In flat regions the exact result is a whole level, and the rounding error decides whether truncation keeps it: so
+    the order of operations is the reference's, in float64 and in pixel scale. One channel at a time stays in the cache.
+
+    Args:
+        image: (H, W, 3) uint8.
+        blur: (H, W) float64 in [0, 1] to the same shape, in a new array, 0 or more but for rounding.
+    """
+    filtered: NDArray[np.uint8] = cv2.merge([_filter_channel(channel, blur) for channel in cv2.split(image)])
+    return filtered
+
+
+def _filter_channel(channel: NDArray[np.uint8], blur: Callable[[Doubles], Doubles]) -> NDArray[np.uint8]:
+    filtered = blur(cv2.LUT(channel, _PIXEL_SCALE))
+    np.minimum(filtered, 1, out=filtered)
+    filtered *= 255
+    return filtered.astype(np.uint8)
 
 
 def smooth(image: NDArray[Any], sigma: float) -> NDArray[Any]:
