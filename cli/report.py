@@ -63,13 +63,15 @@ def compose(store: Store) -> tuple[dict[str, Any], list[Record], Totals]:
     """Put everything stored of a run into the report's document.
 
     Raises:
-        InputError: If the run was interrupted before anything was written down.
+        InputError: If the run was interrupted before anything was written down, or no image could be decoded.
     """
     study, setting = load_study(store), store.document("setting")
     if setting is None:
         raise InputError("The run was interrupted before its end. Run the same command again; it goes on from there.")
     found, counted = records(study), totals(study)
     failures = [{"name": name, "reason": reason} for name, reason in undecodable(store, study)]
+    if len(failures) == setting["dataset"]["images"]:
+        raise InputError(f"None of the {len(failures)} images can be decoded; the first: {failures[0]['reason']}")
     names = setting["dataset"]["class_names"]
     document = {
         "format": "robustmq-report/1",

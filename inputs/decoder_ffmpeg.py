@@ -42,7 +42,7 @@ def decode_ffmpeg(container: Container, reduction: int) -> NDArray[np.uint8]:
     frames = context.decode(library.Packet(container.content)) + context.decode(None)
     if len(frames) != 1:
         raise ValueError(f"expected one frame, got {len(frames)}")
-    pixels: NDArray[np.uint8] = frames[0].to_ndarray(format="rgb24")
+    pixels: NDArray[np.uint8] = frames[0].to_ndarray(format="rgb24", threads=1)
     return pixels
 
 

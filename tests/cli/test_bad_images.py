@@ -35,7 +35,9 @@ def test_data_of_which_nothing_decodes_is_a_sentence(refused, tmp_path):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
-    refused("evaluate", assets.model_path(), "--data", tmp_path / "data", "-o", tmp_path / "run", "--suite", "quick")
+    run = ("evaluate", assets.model_path(), "--data", tmp_path / "data", "-o", tmp_path / "run")
+    assert "None of the 2 images can be decoded; the first: A JPEG file has a damaged header" in refused(*run, *FEW)
+    assert "No image of the data set can be decoded" in refused(*run, "--suite", "quick")
 
 
 def test_a_file_unlike_its_declared_hash_is_counted(command, tmp_path):
