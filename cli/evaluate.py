@@ -13,6 +13,7 @@ from ..evaluate.attacks.catalog import parse_attack
 from ..evaluate.conditions import Condition
 from ..evaluate.score_access import SCORE_ACCESS
 from ..evaluate.suites import SUITES, corruption_condition, preset_condition, suite
+from ..evaluate.verdict import all_routes, with_routes
 from .evaluation import EvaluateRequest, evaluate
 from .isolation import add_isolation, door
 from .options import Subparsers, add_common, add_corruption_options, add_data, positive, print_json, seconds, table
@@ -45,6 +46,12 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument(
         "--score-access", choices=SCORE_ACCESS, help="what a query attack sees (default: the raw output)"
+    )
+    parser.add_argument(
+        "--survival",
+        nargs="*",
+        metavar="PRESET",
+        help="also show each attack's images losslessly, as JPEG 95, 90, 75 and through presets; clean ones beside",
     )
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
     parser.add_argument("--latency", type=seconds, default=1.0, metavar="SECONDS", help="per figure; 0 measures none")
@@ -123,6 +130,5 @@ def _conditions(options: argparse.Namespace) -> list[Condition]:
         *(preset_condition(name) for name in options.shift),
         *(parse_attack(spec) for spec in options.attack),
     ]
-    if options.suite is None and named:
-        return named
-    return [*suite(options.suite or "quick"), *named]
+    chosen = named if options.suite is None and named else [*suite(options.suite or "quick"), *named]
+    return chosen if options.survival is None else with_routes(chosen, all_routes(options.survival))

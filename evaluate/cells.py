@@ -56,6 +56,8 @@ def shown_images(run: Run, condition: Condition, chunk: Chunk, loaded: LoadedChu
             return Shown(images=chunk.load(pipeline).images)
         case "attack":
             return _transferred(run, condition, loaded)
+        case "route":
+            return shown_images(run, condition.base, chunk, loaded)
 
 
 def _corrupted(run: Run, condition: Condition, loaded: LoadedChunk) -> Images:

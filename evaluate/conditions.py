@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["clean", "corruption", "preset", "attack"]
+Kind = Literal["clean", "corruption", "preset", "attack", "route"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class Condition:
         settings: Complete settings of the entry, in catalog order; a corruption has ``severity``.
         words: Settings that are words and not at their defaults, e.g. ``("start", "mifgsm")``.
         unsupported: Why this cell can't be measured here; empty where it can.
+        route: Way on which a clean or attacked image reaches the engine, such as ``jpeg:90``; of kind ``route`` only.
     """
 
     kind: Kind
@@ -25,16 +26,30 @@ class Condition:
     settings: tuple[tuple[str, int], ...] = ()
     words: tuple[tuple[str, str], ...] = ()
     unsupported: str = ""
+    route: str = ""
 
     @property
     def label(self) -> str:
         """The condition's name in every record."""
+        if self.route:
+            return f"{self.base.label} via {self.route}"
         if self.kind == "corruption":
             return f"{self.name}:{self['severity']}"
         if self.kind == "preset":
             return f"preset:{self.name}"
         listed = ",".join(f"{key}={value}" for key, value in (*self.settings, *self.words))
         return f"{self.name}:{listed}" if listed else self.name
+
+    @property
+    def base(self) -> Condition:
+        """The condition whose images take the route; this one itself where there is no route."""
+        if not self.route:
+            return self
+        return replace(self, kind="clean" if self.name == CLEAN.name else "attack", route="")
+
+    def via(self, route: str) -> Condition:
+        """Give the condition that sends this one's images on a route."""
+        return replace(self, kind="route", route=route)
 
     def __getitem__(self, key: str) -> int:
         return dict(self.settings)[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from .masking import engine_flags, masked_conditions
 from .paired import with_verdicts
 from .results import Cell, Results
 from .spread import percentile
+from .survival import survival_records
 
 Bools = NDArray[np.bool_]
 
@@ -75,10 +76,15 @@ def records(study: Study) -> list[Record]:
         for condition in study.conditions:
             if study.cell(engine, condition.label) is None:
                 continue
-            measure = _attack_records if condition.kind == "attack" else _plain_records
-            found += measure(study, engine, condition)
+            found += _measure_of(condition)(study, engine, condition)
         found += _corruption_mean(study, engine) + corruption_errors(study, engine) + _worst_cases(study, engine)
     return with_verdicts(_with_flags(study, found))
+
+
+def _measure_of(condition: Condition) -> Callable[[Study, str, Condition], list[Record]]:
+    if condition.kind == "route" and condition.base != CLEAN:
+        return survival_records
+    return _attack_records if condition.kind == "attack" else _plain_records
 
 
 def _plain_records(study: Study, engine: str, condition: Condition) -> list[Record]:

@@ -124,9 +124,11 @@ class Run:
             identity["storage"] = self.plan.storage
             if condition.name == "frost" and not condition.unsupported:
                 identity["frost"] = textures_sha256(self.plan.frost_dir)
-        if condition.kind == "attack":
+        if condition.base.kind == "attack":
             identity["score_access"] = self.score_access(target)
-            identity["surrogate"] = self.surrogate.sha256 if self.surrogate and needs_surrogate(condition) else None
+            identity["surrogate"] = (
+                self.surrogate.sha256 if self.surrogate and needs_surrogate(condition.base) else None
+            )
         if is_targeted(condition):
             identity["target_classes"] = self.target_classes
         return identity

@@ -19,6 +19,7 @@ from .chunk import Chunk, LoadedChunk
 from .conditions import CLEAN, Condition
 from .plan import Run
 from .target import Target, answer
+from .verdict import named_route, through
 
 Progress = Callable[[int, int, str], None]
 
@@ -93,13 +94,15 @@ class _ChunkWalk:
     def __init__(self, walk: _Walk, chunk: Chunk) -> None:
         self._walk, self._chunk = walk, chunk
         self._loaded: LoadedChunk | None = None
+        self._last: tuple[Condition, Shown | None] | None = None
+        self._adversarials: dict[str, NDArray[np.uint8]] = {}  # of the last attack, engine by engine
 
     def complete(self) -> None:
         for condition in self._walk.run.conditions:
             pending = self._walk.pending(condition, self._chunk)
             if pending and condition.unsupported:
                 self._skip(condition, pending, condition.unsupported)
-            elif pending and needs_surrogate(condition) and (missing := self._missing_surrogate()):
+            elif pending and needs_surrogate(condition.base) and (missing := self._missing_surrogate()):
                 self._skip(condition, pending, missing)
             elif pending:
                 self._measure(condition, pending)
@@ -114,12 +117,9 @@ class _ChunkWalk:
 
     def _measure(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]]) -> None:
         loaded = self._decoded()
-        shown = None
-        if condition.kind != "attack" or is_transfer(condition):
-            shown = shown_images(self._walk.run, condition, self._chunk, loaded)
-            self._walk.keep(condition, "*", loaded, shown.images)
+        shown = self._shown(condition.base, loaded)
         for target, key, identity in pending:
-            if blind := blind_reason(condition, self._walk.run.score_access(target)):
+            if blind := blind_reason(condition.base, self._walk.run.score_access(target)):
                 self._skip(condition, [(target, key, identity)], blind)
                 continue
             try:
@@ -134,17 +134,42 @@ class _ChunkWalk:
             else:
                 self._walk.add(_task(target, key, identity, condition, status="measured", rows=rows))
 
+    def _shown(self, condition: Condition, loaded: LoadedChunk) -> Shown | None:
+        """Make the images of a condition that is the same for all engines, once for all of its routes."""
+        if self._last is None or self._last[0] != condition:
+            shown = None
+            if condition.kind != "attack" or is_transfer(condition):
+                shown = shown_images(self._walk.run, condition, self._chunk, loaded)
+                self._walk.keep(condition, "*", loaded, shown.images)
+            self._last = condition, shown
+            self._adversarials.clear()
+        return self._last[1]
+
     def _rows(
         self, target: Target, condition: Condition, loaded: LoadedChunk, shown: Shown | None
     ) -> Sequence[ImageRow]:
         if not len(loaded.images):
             return loaded.invalid
+        if condition.route:
+            delivered = self._delivered(target, condition.base, loaded) if shown is None else shown.images
+            routed = through(delivered, named_route(condition.route), target.pipeline)
+            return loaded.rows(answer(target, routed), images=delivered)
         if shown is not None:
             answers = answer(target, shown.images)
             return loaded.rows(answers, images=shown.images, zero_gradient=shown.zero_gradient)
+        return self._attacked(target, condition, loaded)
+
+    def _attacked(self, target: Target, condition: Condition, loaded: LoadedChunk) -> Sequence[ImageRow]:
         rows, adversarials = attack_with_queries(self._walk.run, target, condition, loaded, self._clean_rows(target))
+        self._adversarials[target.name] = adversarials
         self._walk.keep(condition, target.name, loaded, adversarials)
         return rows
+
+    def _delivered(self, target: Target, condition: Condition, loaded: LoadedChunk) -> NDArray[np.uint8]:
+        """Give what an attack on this engine delivered; after an interruption it is run again, to the same images."""
+        if target.name not in self._adversarials:
+            self._attacked(target, condition, loaded)
+        return self._adversarials[target.name]
 
     def _decoded(self) -> LoadedChunk:
         if self._loaded is None:

@@ -58,6 +58,7 @@ def save_plan(store: Store, run: Run) -> None:
                     "settings": [list(s) for s in c.settings],
                     "words": [list(w) for w in c.words],
                     "unsupported": c.unsupported,
+                    "route": c.route,
                 }
                 for c in run.conditions
             ],
@@ -85,6 +86,7 @@ def load_study(store: Store) -> Study:
             settings=tuple((key, value) for key, value in c["settings"]),
             words=tuple((key, word) for key, word in c.get("words", [])),
             unsupported=c["unsupported"],
+            route=c.get("route", ""),
         )
         for c in plan["conditions"]
     ]

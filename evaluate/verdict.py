@@ -16,6 +16,7 @@ from ..core.statistics import Interval, wilson
 from ..inputs.catalog import PRESETS
 from ..inputs.decode import decode
 from ..inputs.pipeline import Pipeline
+from .conditions import CLEAN, Condition
 from .corruptions.jpeg import encode as encode_jpeg
 from .target import Target, answer
 
@@ -58,6 +59,27 @@ def all_routes(presets: Sequence[str] = (), qualities: Sequence[int] = QUALITIES
     ]
 
 
+def named_route(name: str) -> Route:
+    """Give the route of a name that `all_routes` gave, with any JPEG quality."""
+    kind, _, rest = name.partition(":")
+    if kind == "jpeg":
+        return Route(name=name, quality=int(rest))
+    return Route(name=name, preset=rest)
+
+
+def with_routes(conditions: Sequence[Condition], routes: Sequence[Route]) -> list[Condition]:
+    """Put behind each attack its examples on every route, and the clean images on every route before all.
+
+    The images of an attack are made once and taken on all of its routes, which therefore follow it.
+    """
+    found = [CLEAN, *(CLEAN.via(route.name) for route in routes)]
+    for condition in conditions:
+        found.append(condition)
+        if condition.kind == "attack" and not condition.unsupported:
+            found += [condition.via(route.name) for route in routes]
+    return found
+
+
 def through(images: Images, route: Route, pipeline: Pipeline) -> Images:
     """Encode images, decode them as the deployment does, and preprocess them as the route says.
 
@@ -97,9 +119,7 @@ def verdict(
 ) -> list[Record]:
     """Ask an engine at its deployment batch about delivered examples on every route, the clean ones beside them.
 
-    Per route: ``clean_accuracy``, the control: clean images, same route; ``robust_accuracy``, right on the clean and
-    on the adversarial image; ``attack_success``, wrong among those whose control is right; ``survival``, still wrong
-    among those that fooled the engine losslessly and whose control is right on both routes.
+    The metrics are those of `route_shares`.
 
     Args:
         target: The engine with its pipeline.
@@ -126,12 +146,6 @@ def verdict(
     found = []
     for route in routes:
         clean, attacked = _right(target, originals, adversarials, labels, route)
-        counts = {
-            "clean_accuracy": wilson(int(clean.sum()), len(clean)),
-            "robust_accuracy": wilson(int((clean & attacked).sum()), len(clean)),
-            "attack_success": wilson(int((clean & ~attacked).sum()), int(clean.sum())),
-            "survival": _survival(lossless, (clean, attacked)),
-        }
         found += [
             Record(
                 engine=target.name,
@@ -144,14 +158,30 @@ def verdict(
                 seed=seed,
                 identity={**(identity or {}), **distances},
             )
-            for metric, share in counts.items()
+            for metric, share in route_shares(lossless, (clean, attacked)).items()
         ]
     return found
 
 
-def _survival(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> Interval:
-    fooled = lossless[0] & ~lossless[1] & routed[0]
-    return wilson(int((fooled & ~routed[1]).sum()), int(fooled.sum()))
+def route_shares(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> dict[str, Interval]:
+    """Count what a route does to an attack.
+
+    ``clean_accuracy``, the control: clean images, same route; ``robust_accuracy``, right on the clean and on the
+    adversarial image; ``attack_success``, wrong among those whose control is right; ``survival``, still wrong among
+    those that fooled the engine losslessly and whose control is right on both routes.
+
+    Args:
+        lossless: Whether the clean and the adversarial images, (N,) each, are answered rightly without a route.
+        routed: The same on the route.
+    """
+    clean, attacked = routed
+    fooled = lossless[0] & ~lossless[1] & clean
+    return {
+        "clean_accuracy": wilson(int(clean.sum()), len(clean)),
+        "robust_accuracy": wilson(int((clean & attacked).sum()), len(clean)),
+        "attack_success": wilson(int((clean & ~attacked).sum()), int(clean.sum())),
+        "survival": wilson(int((fooled & ~attacked).sum()), int(fooled.sum())),
+    }
 
 
 def _right(

@@ -9,7 +9,7 @@ from typing import Any
 from ..core.record import Record
 from . import format as wording
 from .document import Audit, Latency, Layer
-from .lookup import GROUPS, group_of
+from .lookup import GROUPS, ROUTES, group_of
 from .markup import NOTHING, Markup, element, join, label, text
 from .parts import Column, View, absent, bounded, flag_list, paragraph, record_flags, section, table
 
@@ -106,7 +106,10 @@ def figures(shown: View) -> Markup:
         Column(title="Verdict and flags"),
     ]
     ordered = [
-        name for group in GROUPS for name in dict.fromkeys(r.condition for r in records) if group_of(name) == group
+        name
+        for group in (*GROUPS, ROUTES)
+        for name in dict.fromkeys(r.condition for r in records)
+        if group_of(name) == group
     ]
     groups = [
         (wording.condition_title(name), [_line(shown, r) for r in records if r.condition == name]) for name in ordered

@@ -22,6 +22,9 @@ _METRICS = {
     "common_correct_accuracy": "accuracy where all engines start right",
     "flips_right_to_wrong": "flips, right to wrong",
     "flips_wrong_to_right": "flips, wrong to right",
+    "clean_accuracy": "clean accuracy on the same route",
+    "attack_success": "attack success",
+    "survival": "survival of what fooled the engine",
     "mean_queries": "queries, mean",
     "median_queries": "queries, median",
 }
@@ -180,6 +183,9 @@ def condition_label(condition: str) -> str:
         >>> condition_label("gaussian_noise:3"), condition_label("square:eps=8,queries=1000")
         ('gaussian noise, severity 3', 'Square, eps 8/255, 1000 queries')
     """
+    base, via, way = condition.partition(" via ")
+    if via:
+        return f"{condition_label(base)}, {route(way)}"
     name, colon, rest = condition.partition(":")
     if not colon:
         return _NAMES.get(condition, condition)
@@ -189,6 +195,17 @@ def condition_label(condition: str) -> str:
         return f"{_NAMES.get(name, name.replace('_', ' '))}, severity {rest}"
     settings = [_setting(*part.partition("=")) for part in rest.split(",")]
     return ", ".join([_NAMES.get(name, name.replace("_", " ")), *settings])
+
+
+def route(name: str) -> str:
+    """Give in words how images reached the engine.
+
+    Example:
+        >>> [route(name) for name in ("lossless", "jpeg:90", "preset:opencv-area")]
+        ['lossless', 'JPEG 90', 'through opencv-area']
+    """
+    kind, _, rest = name.partition(":")
+    return {"jpeg": f"JPEG {rest}", "preset": f"through {rest}"}.get(kind, name)
 
 
 def condition_title(condition: str) -> str:

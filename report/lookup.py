@@ -10,9 +10,10 @@ from typing import Literal
 from ..core.record import Record
 from .document import Document, Latency, Target
 
-Group = Literal["clean", "corruptions", "preprocessing", "attacks"]
+Group = Literal["clean", "corruptions", "preprocessing", "attacks", "routes"]
 ALL_CORRUPTIONS = "corruptions"  # the condition of a mean over all corruptions
 GROUPS: tuple[Group, ...] = ("clean", "corruptions", "preprocessing", "attacks")
+ROUTES: Group = "routes"  # images on their way to the engine; they answer no question of their own
 
 
 def reference(document: Document) -> Target | None:
@@ -46,6 +47,8 @@ def group_of(condition: str) -> Group:
     """
     if condition == "clean":
         return "clean"
+    if " via " in condition:
+        return ROUTES
     if condition.startswith("preset:"):
         return "preprocessing"
     return "corruptions" if condition == ALL_CORRUPTIONS or re.search(r":\d+\Z", condition) else "attacks"
@@ -101,7 +104,7 @@ def pareto_conditions(document: Document) -> tuple[tuple[str, str], ...]:
     Clean accuracy where there is neither.
     """
     measured = [record for record in document.records if not math.isnan(record.value)]
-    attacked = [record for record in measured if record.metric == "robust_accuracy"]
+    attacked = [r for r in measured if r.metric == "robust_accuracy" and group_of(r.condition) != ROUTES]
     worst = [record for record in attacked if record.condition.startswith("worst-case")]
     chosen = [min(worst or attacked, key=lambda record: record.value)] if attacked else []
     wanted = (

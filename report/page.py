@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import details, findings
+from . import details, findings, survival
 from . import format as wording
 from .document import Document
 from .headline import verdicts
@@ -28,6 +28,7 @@ _PARTS = (
     _Part("conditions", "Conditions", findings.by_condition),
     _Part("curves", "Curves", findings.curves),
     _Part("attacks", "Attacks", details.attacks),
+    _Part("survival", "Survival", survival.survival),
     _Part("examples", "Examples", findings.examples),
     _Part("latency", "Latency", details.latency),
     _Part("audit", "Audit", details.audits),

@@ -172,6 +172,29 @@ def test_the_transfer_matrix_shows_every_source_to_every_engine(command, pair, r
     refused("transfer-matrix", *pair, *data[:-1], "square:eps=4")
 
 
+def test_survival_judges_every_attack_on_every_route_beside_clean_images(command, pair, tmp_path):
+    attacks = ("--images", "12", "--attack", "mifgsm:eps=8", "--attack", "square:eps=40,queries=30")
+    routes = ("--survival", "opencv-nearest")
+    evaluated(command, pair, tmp_path / "resumed", *attacks)
+
+    whole = evaluated(command, pair, tmp_path / "whole", *attacks, *routes)
+    resumed = evaluated(command, pair, tmp_path / "resumed", *attacks, *routes)
+
+    assert resumed["records"] == whole["records"]
+    found = {(r["engine"], r["condition"], r["metric"]): r["value"] for r in whole["records"]}
+    for engine in ("embedded.fp32", "embedded.w8a8"):
+        for attack in ("mifgsm:eps=8,steps=10", "square:eps=40,queries=30"):
+            assert found[engine, f"{attack} via lossless", "survival"] == 1
+            assert (
+                found[engine, f"{attack} via lossless", "robust_accuracy"] == found[engine, attack, "robust_accuracy"]
+            )
+            for route in ("jpeg:95", "jpeg:90", "jpeg:75", "preset:opencv-nearest"):
+                control = found[engine, f"clean via {route}", "accuracy"]
+                assert found[engine, f"{attack} via {route}", "clean_accuracy"] == control
+    assert "What survives re-encoding" in (tmp_path / "whole" / "report.html").read_text()
+    assert "clean accuracy on the same route" in (tmp_path / "whole" / "report.html").read_text()
+
+
 def test_the_robustmq_suite_names_the_cells_it_cannot_measure(command, pair, tmp_path):
     result = evaluated(command, pair, tmp_path, "--images", "2", "--suite", "robustmq")
 
@@ -218,6 +241,7 @@ def test_npz_data_gives_the_same_answers_as_the_files_it_was_made_from(command, 
         (["--corruption", "fogg:3"], "Unknown corruption"),
         (["--corruption", "jpeg:6"], "severity in 1..5"),
         (["--shift", "opencv"], "Unknown preset"),
+        (["--survival", "opencv"], "Unknown preset"),
         (["--preset", "missing.toml"], "does not exist"),
         (["--images", "0"], "above 0"),
         (["--labels", "missing.csv"], "missing.csv"),

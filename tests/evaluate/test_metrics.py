@@ -229,3 +229,38 @@ def test_an_engine_that_guesses_is_flagged():
     found = records(study({("float", "clean"): cell("10" + "0" * 18)}))
 
     assert find(found, "float", "clean", "accuracy").flags == ("near-chance",)
+
+
+ROUTED = {
+    CLEAN: "11111110",
+    TRANSFER: "00001100",
+    CLEAN.via("jpeg:90"): "11101111",  # on this route the fourth can't count
+    TRANSFER.via("jpeg:90"): "00111-01",
+}
+
+
+def test_a_route_counts_what_fooled_the_engine_and_still_does_beside_its_clean_control():
+    found = records(study({("int8", c.label): cell(column) for c, column in ROUTED.items()}, *ROUTED))
+
+    values = {r.metric: (r.value, r.n) for r in found if r.condition == "mifgsm:eps=8,steps=10 via jpeg:90"}
+    assert values == {
+        "clean_accuracy": (pytest.approx(6 / 7), 7),
+        "robust_accuracy": (pytest.approx(3 / 7), 7),
+        "attack_success": (pytest.approx(3 / 6), 6),
+        "survival": (pytest.approx(3 / 4), 4),
+    }
+    assert find(found, "int8", "clean via jpeg:90", "accuracy").value == 7 / 8
+
+
+def test_a_route_is_no_attack_of_its_own():
+    cells = {("int8", c.label): cell(column) for c, column in ROUTED.items()}
+
+    labels = {record.condition for record in records(study(cells, *ROUTED))}
+
+    assert not any(label.startswith("worst-case") for label in labels)
+
+
+def test_a_route_without_its_control_gives_no_records():
+    cells = {("int8", c.label): cell(column) for c, column in ROUTED.items() if c != CLEAN.via("jpeg:90")}
+
+    assert not [r for r in records(study(cells, *ROUTED)) if r.condition.endswith("via jpeg:90")]

@@ -4,9 +4,11 @@ import onnx
 import pytest
 
 from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate.attacks.catalog import parse_attack
+from robustmq_trt.evaluate.conditions import CLEAN, Condition
 from robustmq_trt.evaluate.model_target import model_target
 from robustmq_trt.evaluate.target import answer
-from robustmq_trt.evaluate.verdict import LOSSLESS, Route, all_routes, through, verdict
+from robustmq_trt.evaluate.verdict import LOSSLESS, Route, all_routes, named_route, through, verdict, with_routes
 from robustmq_trt.inputs.pipeline import Pipeline
 
 
@@ -32,6 +34,29 @@ def test_the_preset_route_resizes_as_the_preset_does(colours: np.ndarray, tiny_p
 
     assert shown.shape == colours[:3].shape
     assert (shown != colours[:3]).any()
+
+
+def test_a_route_is_found_again_by_its_name() -> None:
+    for route in all_routes(["opencv-nearest"], (95, 3)):
+        assert named_route(route.name) == route
+
+
+def test_routes_follow_their_attack_and_the_clean_controls_come_first() -> None:
+    fgsm, blur = (
+        parse_attack("fgsm:eps=4"),
+        Condition(kind="corruption", name="motion_blur", settings=(("severity", 3),)),
+    )
+    impossible = Condition(kind="attack", name="autoattack", unsupported="needs gradients")
+
+    found = with_routes([fgsm, blur, impossible], [LOSSLESS, named_route("jpeg:90")])
+
+    assert [condition.label for condition in found] == [
+        *("clean", "clean via lossless", "clean via jpeg:90"),
+        *("fgsm:eps=4", "fgsm:eps=4 via lossless", "fgsm:eps=4 via jpeg:90"),
+        *("motion_blur:3", "autoattack"),
+    ]
+    assert [condition.base for condition in found[:6]] == [CLEAN] * 3 + [fgsm] * 3
+    assert {condition.kind for condition in found if condition.route} == {"route"}
 
 
 def test_rates_equal_those_counted_by_hand(

@@ -16,6 +16,8 @@ from robustmq_trt.report.lookup import conditions, engine_names, find, group_of,
         ("square:eps=8,queries=1000", "attacks"),
         ("worst-case:eps=8", "attacks"),
         ("fgsm", "attacks"),
+        ("mifgsm:eps=4,steps=10 via jpeg:90", "routes"),
+        ("clean via preset:opencv-area", "routes"),
     ],
 )
 def test_a_condition_belongs_to_its_group(condition: str, group: str) -> None:
