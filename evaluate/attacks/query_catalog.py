@@ -12,6 +12,7 @@ from .hopskipjump import hopskipjump
 from .linear import linear
 from .nes import nes
 from .noise import noise
+from .prgf import prgf
 from .protocol import QueryAttack
 from .rays import rays
 from .reach import Reach
@@ -109,6 +110,11 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         make=_searching("hopskipjump", hopskipjump),
         words=_STARTED,
         needs="labels",
+    ),
+    "prgf": QueryEntry(
+        about="random probes that lean on the start's direction, if it is good (Cheng et al. 2019)",
+        defaults=_USUAL,
+        make=_searching("prgf", prgf),
     ),
     "nes": QueryEntry(
         about="gradient from pairs of random probes, an anchor (Ilyas et al. 2018)",
