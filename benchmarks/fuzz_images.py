@@ -2,11 +2,11 @@
 
     python benchmarks/fuzz_images.py --save
 
-Each case is one of the good files of ``good_files`` (JPEG, PNG, BMP and WebP in the variants that cameras and editors
-write), damaged once, in some cases twice or thrice, by a seeded generator: bits flipped, cut off, blanked, repeated,
-spliced with another file of its format, numbers of its header changed, its EXIF replaced or added. A child process
-takes it through every way: each decoder, each decoder with EXIF applied and reduced decoding, each preset. A way ends
-in one of these:
+Each case is one of the good files of ``damaged_images.py`` (JPEG, PNG, BMP and WebP in the variants that cameras and
+editors write), damaged once, in some cases twice or thrice, by a seeded generator: bits flipped, cut off, blanked,
+repeated, spliced with another file of its format, numbers of its header changed, its EXIF replaced or added. A child
+process takes it through every way: each decoder, each decoder with EXIF applied and reduced decoding, each preset. A
+way ends in one of these:
 
 ``image``    pixels of the right shape and type;
 ``refused``  the error made for users, with the reason;
@@ -15,17 +15,17 @@ in one of these:
 ``wrong``    another exception, or pixels of another shape.
 
 ``--save`` writes the counts and every outcome that is not one of the first two to
-``benchmarks/results/fuzz_images_DATE.json``. It also counts where a decoder and Pillow disagree about a file.
+``benchmarks/results/fuzz_images_DATE_VERSIONS.json``. It also counts where a decoder and Pillow disagree about a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import io
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +35,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
+from damaged_images import Case, cases
 from numpy.typing import NDArray
-from PIL import Image
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.provenance import provenance
@@ -50,7 +52,6 @@ CASES = 2000
 TIME_LIMIT = 30.0
 SMALL = (16, 24)
 ROOT = Path(__file__).resolve().parents[1]
-Generator = np.random.Generator
 Shape = tuple[int, ...]
 
 
@@ -64,121 +65,6 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
     difference: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A damaged file."""
-
-    number: int
-    name: str
-    damage: tuple[str, ...]
-    content: bytes
-
-
-def good_files() -> dict[str, bytes]:
-    """Give undamaged files by name, the format first."""
-    rows, columns = np.mgrid[0:61, 0:83].astype(np.float64)
-    waves = [127 + 120 * np.sin(rows / (9 + c) + columns / (13 - c) + c) for c in range(4)]
-    rgba = Image.fromarray(np.stack(waves, axis=2).astype(np.uint8))
-    rgb, deep = rgba.convert("RGB"), Image.fromarray((waves[0] * 250).astype(np.uint16))
-    turned = Image.Exif()
-    turned[0x112], turned[0x10F] = 6, "a camera"
-    second = {"save_all": True, "append_images": [rgb.transpose(Image.Transpose.ROTATE_180)]}
-    cmyk = _stored(rgb.convert("CMYK"), "JPEG")
-    transform = cmyk.index(b"Adobe") + 11
-    return {
-        "JPEG 4:2:0": _stored(rgb, "JPEG", exif=turned),
-        "JPEG 4:4:4": _stored(rgb, "JPEG", subsampling=0, quality=95),
-        "JPEG 4:2:2 progressive": _stored(rgb, "JPEG", subsampling=1, progressive=True, exif=turned),
-        "JPEG with restarts": _stored(rgb, "JPEG", restart_marker_blocks=4),
-        "JPEG grey": _stored(rgb.convert("L"), "JPEG"),
-        "JPEG RGB": _stored(rgb, "JPEG", keep_rgb=True),
-        "JPEG CMYK": cmyk,
-        "JPEG YCCK": cmyk[:transform] + b"\x02" + cmyk[transform + 1 :],
-        "PNG": _stored(rgb, "PNG", exif=turned),
-        "PNG with alpha": _stored(rgba, "PNG"),
-        "PNG palette": _stored(rgb.quantize(17), "PNG", transparency=bytes(range(17))),
-        "PNG 16 bits": _stored(deep, "PNG"),
-        "PNG 1 bit": _stored(rgb.convert("1"), "PNG"),
-        "PNG animated": _stored(rgb, "PNG", **second),
-        "BMP": _stored(rgb, "BMP"),
-        "BMP palette": _stored(rgb.quantize(9), "BMP"),
-        "WEBP": _stored(rgb, "WEBP", exif=turned),
-        "WEBP lossless": _stored(rgba, "WEBP", lossless=True),
-        "WEBP animated": _stored(rgb, "WEBP", **second),
-    }
-
-
-def _stored(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def cases(count: int, seed: int) -> Iterator[Case]:
-    """Damage good files; the same seed gives the same files."""
-    goods = good_files()
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        # Half of the files are JPEGs: they have seven of the decoders.
-        form = str(rng.choice(["JPEG", "PNG", "BMP", "WEBP"], p=[0.5, 0.25, 0.1, 0.15]))
-        name = str(rng.choice(sorted(name for name in goods if name.startswith(form))))
-        content, damage = goods[name], []
-        for _ in range(int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05]))):
-            way, content = _damaged(content, rng, [good for other, good in goods.items() if other.startswith(form)])
-            damage.append(way)
-        yield Case(number=number, name=name, damage=tuple(damage), content=content)
-
-
-def _damaged(content: bytes, rng: Generator, others: list[bytes]) -> tuple[str, bytes]:
-    place, other = int(rng.integers(len(content) + 1)), others[int(rng.integers(len(others)))]
-    run = int(rng.integers(1, max(len(content) // 8, 2)))
-    ways: dict[str, Callable[[], bytes]] = {
-        "one bit flipped": lambda: _flipped(content, rng, 1),
-        "16 bits flipped": lambda: _flipped(content, rng, 16),
-        "cut off": lambda: content[:place],
-        "blanked": lambda: content[:place] + bytes(len(content[place : place + run])) + content[place + run :],
-        "repeated": lambda: content[: place + run] + content[place:],
-        "spliced": lambda: content[:place] + other[int(rng.integers(len(other) + 1)) :],
-        "header changed": lambda: _header_changed(content, rng),
-        "EXIF changed": lambda: _exif_changed(content, rng),
-    }
-    name = str(rng.choice(list(ways)))
-    return name, ways[name]()
-
-
-def _flipped(content: bytes, rng: Generator, bits: int) -> bytes:
-    changed = np.frombuffer(content, np.uint8).copy()
-    for _ in range(bits if len(changed) else 0):
-        changed[int(rng.integers(len(changed)))] ^= 1 << int(rng.integers(8))
-    return changed.tobytes()
-
-
-def _header_changed(content: bytes, rng: Generator) -> bytes:
-    """Write one of the numbers that break programs where sizes, depths and lengths stand."""
-    frame = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2"))
-    first = frame + 2 if content.startswith(b"\xff\xd8") and frame >= 0 else 8
-    number = int(rng.choice([0, 1, 2, 3, 8, 0x7F, 0x80, 0xFF, 0x100, 0x4000, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF]))
-    width = int(rng.choice([1, 2, 4]))
-    place = int(rng.integers(first, first + 32))
-    order = str(rng.choice(["big", "little"]))
-    written = (number % 256**width).to_bytes(width, order)  # type: ignore[arg-type]
-    return content[:place] + written + content[place + width :]
-
-
-def _exif_changed(content: bytes, rng: Generator) -> bytes:
-    """Give a JPEG another EXIF segment, broken in most cases; of the other formats, change some of its bytes."""
-    start = max(content.find(b"Exif\0\0"), content.find(b"MM\0*"), content.find(b"eXIf"))
-    if content.startswith(b"\xff\xd8"):
-        exif = Image.Exif()
-        exif[0x112] = int(rng.integers(0, 10))
-        body = _flipped(exif.tobytes(), rng, int(rng.integers(0, 12)))
-        length = len(body) + 2 if rng.random() < 0.7 else int(rng.integers(65536))
-        return content[:2] + b"\xff\xe1" + length.to_bytes(2, "big") + body + content[2:]
-    end = start + 64 if start >= 0 else len(content)
-    start = max(start, 0)
-    return content[:start] + _flipped(content[start:end], rng, 4) + content[end:]
 
 
 def ways() -> dict[str, Callable[[bytes], tuple[NDArray[np.uint8], Shape]]]:
@@ -343,8 +229,15 @@ def summary(found: list[Outcome]) -> dict[str, Any]:
             for way in names
             if "," not in way and way.startswith("decoder ")
         },
+        "refused_without_a_reason": sum(o.outcome == "refused" and not o.message for o in found),
+        "reasons": dict(Counter(_kind(o.message) for o in found if o.outcome == "refused").most_common(20)),
         "slowest_seconds": round(max(outcome.seconds for outcome in found), 2),
     }
+
+
+def _kind(message: str) -> str:
+    """Give a reason without its numbers, to count it by."""
+    return re.sub(r"\b[0-9a-f]{2}( [0-9a-f]{2})+\b|b'.*?'|\d+", "N", message)
 
 
 def _against(pillow: Mapping[int, str], found: list[Outcome]) -> dict[str, int]:
@@ -360,7 +253,8 @@ def _against(pillow: Mapping[int, str], found: list[Outcome]) -> dict[str, int]:
 def save(found: list[Outcome], count: int, seed: int) -> Path:
     """Write the counts, and each outcome that should not be, beside the other results."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    path = ROOT / "benchmarks" / "results" / f"fuzz_images_{date}.json"
+    versions = f"opencv-{cv2.__version__}_pillow-{PIL.__version__}"
+    path = ROOT / "benchmarks" / "results" / f"fuzz_images_{date}_{versions}.json"
     document = {
         "date": date,
         "n": count,

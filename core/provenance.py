@@ -18,6 +18,8 @@ _PACKAGES = (
     "onnxruntime-gpu",
     "opencv-python-headless",
     "pillow",
+    "simplejpeg",
+    "av",
     "tensorrt",
     "openvino",
     "ai-edge-litert",
