@@ -12,7 +12,9 @@ from ..evaluate.corruptions.catalog import CORRUPTIONS
 from ..evaluate.score_access import SCORE_ACCESS
 from ..evaluate.suites import SUITES, suite
 from ..export.profiles import PROFILES
+from ..inputs.camera import CAMERAS, Camera
 from ..inputs.catalog import PRESETS
+from ..inputs.decode import DECODERS
 from ..inputs.pipeline import Pipeline
 from ..inputs.resize import RESIZERS
 from .options import Subparsers, add_common, print_json, table
@@ -43,6 +45,8 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
         "attack": [(name, entry.about) for name, entry in ATTACKS.items()],
         "corruption": [(name, "severity 1..5") for name in CORRUPTIONS],
         "preset": [(preset.name, _preset(preset)) for preset in PRESETS.values()],
+        "decoder": [(name, decoder.about) for name, decoder in DECODERS.items()],
+        "camera": [(name, _camera(camera)) for name, camera in CAMERAS.items()],
         "resizer": [(name, _emulated(resizer.emulates)) for name, resizer in RESIZERS.items()],
         "suite": [(name, f"{len(suite(name))} conditions") for name in SUITES],
         "calibrator": [(name, _first_line(method.__doc__)) for name, method in METHODS.items()],
@@ -56,6 +60,12 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
 def _preset(preset: Pipeline) -> str:
     about = f"{preset.decoder}, {preset.resize}, {preset.geometry}, mean {preset.mean}"
     return f"{about}, {_emulated(preset.emulates)}" if preset.emulates else about
+
+
+def _camera(camera: Camera) -> str:
+    chroma = "interpolated" if camera.interpolated else "repeated"
+    written, read = f"{camera.matrix} {camera.range}", f"{camera.read_matrix} {camera.read_range}"
+    return f"YUV 4:2:0, {written}, chroma {chroma}" + (f", read as {read}" if read != written else "")
 
 
 def _emulated(emulates: str) -> str:

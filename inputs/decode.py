@@ -13,6 +13,7 @@ One policy for all decoders:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,21 @@ from .decoder_pillow import decode_pillow
 from .decoder_turbo import turbo
 from .exif import EXIF_POLICIES, upright, upright_size
 
-Decoder = Callable[[Container, int], NDArray[np.uint8]]
-"""Takes an inspected container and a reduction of 1, 2, 4 or 8; gives (H, W, 3) uint8 RGB as stored."""
-
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A way to decode.
+
+    Attributes:
+        read: Takes an inspected container and a reduction of 1, 2, 4 or 8; gives (H, W, 3) uint8 RGB as stored.
+        about: What it is, in a few words.
+    """
+
+    read: Callable[[Container, int], NDArray[np.uint8]]
+    about: str
 
 
 def decode(
@@ -70,7 +81,7 @@ def decode(
 
 def _decoded(container: Container, decoder: str, reduction: int) -> NDArray[np.uint8]:
     try:
-        pixels = DECODERS[decoder](container, reduction)
+        pixels = DECODERS[decoder].read(container, reduction)
     except RobustMQError:
         raise
     # Damaged files make the decoders raise a dozen kinds of exception, from struct.error to MemoryError.
@@ -94,12 +105,12 @@ def _reduction(size: Size, least: Size) -> int:
 
 
 DECODERS: Mapping[str, Decoder] = {
-    "ffmpeg": decode_ffmpeg,
-    "opencv": decode_opencv,
-    "pillow": decode_pillow,
-    "turbo": turbo(fast_dct=False, box_chroma=False),
-    "turbo-box": turbo(fast_dct=False, box_chroma=True),
-    "turbo-fast": turbo(fast_dct=True, box_chroma=True),
-    "turbo-fast-dct": turbo(fast_dct=True, box_chroma=False),
+    "ffmpeg": Decoder(read=decode_ffmpeg, about="FFmpeg and swscale, chroma repeated"),
+    "opencv": Decoder(read=decode_opencv, about="OpenCV; JPEGs equal to Pillow's but for CMYK"),
+    "pillow": Decoder(read=decode_pillow, about="Pillow, the reference"),
+    "turbo": Decoder(read=turbo(fast_dct=False, box_chroma=False), about="libjpeg-turbo, equal to Pillow"),
+    "turbo-box": Decoder(read=turbo(fast_dct=False, box_chroma=True), about="chroma repeated, DALI's default"),
+    "turbo-fast": Decoder(read=turbo(fast_dct=True, box_chroma=True), about="fast DCT and chroma repeated"),
+    "turbo-fast-dct": Decoder(read=turbo(fast_dct=True, box_chroma=False), about="fast DCT, TensorFlow's default"),
 }
-"""Name to decoder. ``turbo-fast-dct`` is TensorFlow's default, to the byte; ``turbo-box`` is DALI's by its manual."""
+"""Name to decoder; ``turbo`` and ``ffmpeg`` need the extra ``decoders``."""
