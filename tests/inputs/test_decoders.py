@@ -20,7 +20,9 @@ from robustmq_trt import assets
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.inputs.catalog import PRESETS
 from robustmq_trt.inputs.decode import DECODERS, decode
+from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.pipeline import Pipeline
+from robustmq_trt.inputs.sources import open_dataset
 
 ALL = sorted(DECODERS)
 TORCHVISION = PRESETS["torchvision"]
@@ -120,6 +122,36 @@ def test_decoding_twice_gives_the_same_bytes(decoder: str) -> None:
     content = jpeg(picture())
 
     np.testing.assert_array_equal(decode(content, decoder=decoder), decode(content, decoder=decoder))
+
+
+@pytest.mark.parametrize("decoder", ALL)
+def test_decoding_in_threads_changes_nothing(decoder: str, tmp_path: Path) -> None:
+    for number in range(24):
+        (tmp_path / f"{number:02d}.jpg").write_bytes(jpeg(picture(64 + number, 81)))
+    dataset, pipeline = open_dataset(tmp_path, unlabelled=True), replace(TORCHVISION, decoder=decoder)
+
+    alone, together = (load_images(dataset, pipeline.for_size(32, 32), threads=threads) for threads in (1, 6))
+
+    assert together.failures == ()
+    np.testing.assert_array_equal(alone.images, together.images)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("decoder", "mean", "largest"),
+    # As measured on 600 photographs of ImageNet, rounded up.
+    [("opencv", 0, 0), ("turbo", 0, 0), ("turbo-fast-dct", 1.5, 30), ("turbo-box", 0.3, 80), ("ffmpeg", 0.5, 90)],
+)
+def test_photographs_decode_within_the_known_differences(
+    decoder: str, mean: float, largest: int, realdata: Path
+) -> None:
+    paths = sorted((realdata / "data" / "imagenet600" / "images").iterdir())[::20]
+
+    pairs = [(decode(path.read_bytes(), decoder=decoder), decode(path.read_bytes())) for path in paths]
+
+    differences = [np.abs(pixels.astype(np.int16) - reference) for pixels, reference in pairs]
+    assert np.mean([difference.mean() for difference in differences]) <= mean
+    assert max(difference.max() for difference in differences) <= largest
 
 
 @pytest.mark.parametrize(
