@@ -63,9 +63,6 @@ SETTINGS = {
 
 def measure(setting: Setting, images: int | None, root: Path, folder: Path) -> dict[str, Any]:
     data = ["--data", str(root / "data" / setting.data)]
-    labels = root / "data" / setting.data / "labels.csv"
-    if labels.exists():
-        data = ["--data", str(labels.parent / "images"), "--labels", str(labels)]
     model, other = (str(root / "models" / f"{name}.onnx") for name in (setting.model, setting.other))
     for precision in setting.precisions:
         weights, activations = precision[1:].split("a")
