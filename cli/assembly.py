@@ -35,6 +35,7 @@ from .progress import Progress
 from .request import BuildRequest, Built
 from .search import Kept, SearchContext, find_layers
 from .source import Source, read_source
+from .wide import wide_maker
 
 TARGETS = ("onnxruntime",)
 _PROOF_IMAGES = 4
@@ -63,7 +64,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
         made = make(kept.nodes)
         path = folder / f"{source.stem}.{request.recipe.precision}.onnx"
         canonical = _write(request, made, path, source.signature)
-        with _opened(path, request.threads) as engine:
+        with _opened(path, request.threads, simulate=request.recipe.precision.e4m3) as engine:
             audit = engine.audit()
         _require(audit, request.require_integer)
         settings = _settings(request, kept)
@@ -90,12 +91,12 @@ def _check(request: BuildRequest) -> None:
         )
     find_profile(request.profile)
     recipe, own = request.recipe, request.model is not None
-    if not recipe.on_grids and (request.ranges is not None or request.profile != NATIVE):
+    if (not recipe.calibrated and request.ranges is not None) or (not recipe.on_grids and request.profile != NATIVE):
         raise InputError(
-            f"Precision '{recipe.precision}' has no activation grid, so neither --ranges nor --profile {TENSORRT} says "
-            "anything about it. Leave them out."
+            f"Precision '{recipe.precision}' has no grid of 2..8 bits, so --profile {TENSORRT} says nothing about it, "
+            "nor --ranges where activations stay in float. Leave them out."
         )
-    if own and request.calib is None and request.ranges is None and recipe.on_grids:
+    if own and request.calib is None and request.ranges is None and recipe.calibrated:
         raise InputError("A model of your own needs calibration images: pass --calib DIR, or --ranges FILE.")
     if request.ranges is not None and request.calib is None and recipe.remedies.needs_images:
         raise InputError("--ranges FILE gives ranges, but a remedy asked for looks at images: pass --calib DIR too.")
@@ -129,8 +130,11 @@ def _maker(
     request: BuildRequest, model: ModelProto, images: CalibrationImages | None, progress: Progress
 ) -> tuple[Make, Calibration | None]:
     """Give what builds the model for a set of float layers, and the calibration behind it."""
-    if not request.recipe.on_grids:
+    if not request.recipe.calibrated:
         return gridless_maker(request.recipe, model), None
+    if request.recipe.precision.is_wide:
+        calibration = find_ranges(request, model, images, [8], progress)
+        return wide_maker(request.recipe, model, calibration), calibration
     calibration = find_ranges(request, model, images, activation_widths(request.recipe), progress)
     return grid_maker(request, model, calibration, progress), calibration
 
@@ -224,8 +228,8 @@ def _require(audit: Audit, least: float | None) -> None:
 
 
 @contextmanager
-def _opened(path: Path, threads: int | None) -> Iterator[Engine]:
-    engine = open_engine(str(path), threads=threads)
+def _opened(path: Path, threads: int | None, *, simulate: bool) -> Iterator[Engine]:
+    engine = open_engine(str(path), threads=threads, simulate=simulate)
     try:
         yield engine
     finally:

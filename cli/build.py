@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from ..calib.catalog import METHODS
-from ..core.errors import InputError, UnsupportedError
+from ..core.errors import InputError
 from ..core.precision import Precision
 from ..core.recipe import Recipe
 from ..core.remedies import ROUNDINGS, Remedies
@@ -21,7 +20,6 @@ from .request import BuildRequest, Built, FloatSearch
 _FLOAT_ROWS = 8
 _BLOCKS = (32, 64, 128)
 _WIDTHS = ("bits", "weights", "activations", "int4_blocks")
-_NO_BACKEND = re.compile(r"fp8|w8a16|int16|w\d+a16")
 _SEARCH = ("max_drop", "attack", "surrogate", "data", "labels", "images")
 _POINTS = 100
 
@@ -50,11 +48,15 @@ def _add_precision(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("precision")
     group.add_argument("--bits", type=int, metavar="N", help="bits of weights and activations, 2..8 (default 8)")
     group.add_argument("--weights", type=int, metavar="N", help="bits of the weights, where they differ")
-    group.add_argument("--activations", type=int, metavar="N", help="bits of the activations, where they differ")
+    group.add_argument(
+        "--activations", type=int, metavar="N", help="bits of the activations, where they differ; 16: an export"
+    )
     group.add_argument(
         "--int4-blocks", type=int, choices=_BLOCKS, help="4-bit weights of MatMul and Gemm, a scale for so many of them"
     )
-    group.add_argument("--precision", metavar="NAME", help="fp16, or in one word what the others say, such as w4a8")
+    group.add_argument(
+        "--precision", metavar="NAME", help="fp16, fp8, or in one word what the others say, such as w4a8"
+    )
     group.add_argument("--recipe", type=Path, metavar="FILE.toml", help="bits layer by layer, and remedies")
     group.add_argument(
         "--profile", choices=sorted(PROFILES), default=NATIVE, help=f"layout of the QDQ file (default {NATIVE})"
@@ -157,11 +159,6 @@ def _alone(options: argparse.Namespace, flag: str, others: tuple[str, ...]) -> N
 def _precision(options: argparse.Namespace) -> Precision:
     if options.precision is not None:
         _alone(options, "--precision", _WIDTHS)
-        if _NO_BACKEND.fullmatch(options.precision):
-            raise UnsupportedError(
-                f"No backend here computes in '{options.precision}': ONNX Runtime refuses FP8 in Conv and runs 16-bit "
-                "activations in float. Use fp16, w8a8, or w4a16-b32 for 4-bit weights beside float activations."
-            )
         return Precision.parse(options.precision)
     if options.int4_blocks is not None:
         if options.bits not in (None, 4) or options.weights not in (None, 4) or options.activations not in (None, 8):
@@ -173,9 +170,10 @@ def _precision(options: argparse.Namespace) -> Precision:
     bits = 8 if options.bits is None else options.bits
     weights = bits if options.weights is None else options.weights
     activations = bits if options.activations is None else options.activations
-    for width in (weights, activations):
+    asked = Precision(weights=weights, activations=activations)
+    for width in () if asked.is_wide else (weights, activations):
         Precision.from_bits(width)
-    return Precision(weights=weights, activations=activations)
+    return asked
 
 
 def _search(options: argparse.Namespace) -> FloatSearch | None:

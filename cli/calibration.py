@@ -63,7 +63,7 @@ class Calibration:
 
 def open_images(request: BuildRequest, pipeline: Pipeline) -> CalibrationImages | None:
     """Open the calibration images; None where saved ranges take their place, or nothing is calibrated."""
-    if request.calib is None and (request.ranges is not None or not request.recipe.on_grids):
+    if request.calib is None and (request.ranges is not None or not request.recipe.calibrated):
         return None
     folder = assets.images_dir("calib") if request.calib is None else request.calib
     dataset = open_dataset(folder, unlabelled=True)

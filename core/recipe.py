@@ -58,7 +58,7 @@ class Recipe:
     Raises:
         InputError: If 4-bit blocks are to have what only grids with one scale per channel have.
         UnsupportedError: If the precision is neither a grid of 2..8 bits with one scale per channel, nor 4-bit weights
-            in blocks, nor fp16.
+            in blocks, nor w8a16, fp8 or fp16.
 
     Reference:
         Zhou et al. 2016, arXiv 1606.06160, section 2.7 (first and last layer spared); Li et al. 2021, arXiv
@@ -82,7 +82,12 @@ class Recipe:
     @property
     def on_grids(self) -> bool:
         """Whether weights and activations are on grids with one scale per channel, run by int8 kernels."""
-        return self.precision.block is None and self.precision.weights != 16
+        return self.precision.block is None and self.precision.weights != 16 and not self.precision.is_wide
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether activations have ranges."""
+        return self.on_grids or self.precision.is_wide
 
     @property
     def narrow(self) -> bool:

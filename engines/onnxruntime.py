@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from ..core.errors import InputError, RobustMQError, UnsupportedError
 from ..core.files import sha256_file
@@ -19,6 +21,7 @@ from .onnxruntime_signature import read_spec
 from .protocol import EngineSpec
 
 CPU_PROVIDERS = ("CPUExecutionProvider",)
+_FP8 = frozenset((TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2))
 _QUIET = 4  # fatal only: every error reaches the caller as an exception anyway
 
 
@@ -36,6 +39,8 @@ class OnnxRuntimeEngine:
         self._simulate = simulate
         self._providers = tuple(providers)
         model = checked_model(path)
+        if not simulate:
+            _refuse_fp8(model, path)
         self._external = external_hashes(model, path.parent)
         self._session: Any = self._build()
         self._spec = read_spec(self._session, model.graph, path)
@@ -64,7 +69,7 @@ class OnnxRuntimeEngine:
         Raises:
             InputError: If the file is missing, is no valid ONNX, or ONNX Runtime refuses it; or ``threads`` < 1.
             UnsupportedError: If ONNX Runtime or the provider is not there, the file holds operators of foreign domains,
-                or is no classifier of images with one input and one output.
+                or FP8 and ``simulate`` is off, or is no classifier of images with one input and one output.
         """
         path = Path(path)
         if not path.is_file():
@@ -172,6 +177,15 @@ class OnnxRuntimeEngine:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         return _session(ort, self._path, options, self._providers)
+
+
+def _refuse_fp8(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse what the optimizer would turn into integer operators that do not take it."""
+    if any(tensor.data_type in _FP8 for tensor in model.graph.initializer):
+        raise UnsupportedError(
+            f"'{path}' is quantized to FP8, which no CPU kernel of ONNX Runtime takes. Give simulation:{path} (Q/DQ in "
+            f"float), openvino:{path}, or build a TensorRT plan from it."
+        )
 
 
 def _session(ort: Any, path: Path, options: Any, providers: Sequence[str]) -> Any:

@@ -188,6 +188,23 @@ def test_layers_can_be_named_too(card):
 
 
 @pytest.mark.parametrize(
+    ("options", "name", "opened"),
+    [
+        (("--activations", "16"), "w8a16", ""),
+        (("--precision", "fp8"), "fp8", "simulation:"),
+    ],
+)
+def test_an_export_runs_in_float_and_says_so(command, tmp_path, options, name, opened):
+    code, out, err = command("build", *options, *FEW, "-o", tmp_path, "--json")
+
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["precision"], result["integer_coverage"]) == (name, 0.0)
+    assert any(note.startswith(f"{name} is an export") for note in result["notes"])
+    assert command("audit", f"{opened}{result['path']}")[0] == 0
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--smooth", "0.5"), "No LayerNormalization"),
@@ -209,8 +226,10 @@ def test_layers_can_be_named_too(card):
         (("--recipe", "recipe.toml", "--bits", "4"), "states the bits"),
         (("--precision", "fp16", "--bits", "8"), "states the bits"),
         (("--precision", "fp16", "--equalise"), "no other remedy"),
-        (("--precision", "fp8"), "No backend here"),
-        (("--precision", "w8a16"), "No backend here"),
+        (("--precision", "fp8", "--equalise"), "no other remedy"),
+        (("--precision", "w4a16"), "2..8 bits"),
+        (("--activations", "16", "--weights", "4"), "2..8"),
+        (("--activations", "16", "--profile", "trt-s8"), "Leave them out"),
         (("--precision", "fp32"), "fp32"),
     ],
 )

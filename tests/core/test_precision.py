@@ -13,7 +13,7 @@ def test_every_precision_prints_as_it_parses(weights, activations, block):
     assert Precision.parse(str(precision)) == precision
 
 
-@pytest.mark.parametrize("text", ["fp32", "fp16"])
+@pytest.mark.parametrize("text", ["fp32", "fp16", "fp8"])
 def test_float_precisions_print_as_they_parse(text):
     assert str(Precision.parse(text)) == text
 
@@ -36,6 +36,8 @@ def test_unknown_bits_are_refused(bits):
         ("w8a8", "int8 kernels"),
         ("w4a4", "a 4-bit grid in int8 kernels"),
         ("w4a16-b32", "float compute (weight-only)"),
+        ("w8a16", "16-bit integer activations, float compute"),
+        ("fp8", "float compute where no FP8 kernel runs"),
         ("fp32", "32-bit floating point"),
     ],
 )

@@ -170,3 +170,21 @@ def test_fewer_than_one_thread_is_refused(float_model: Path):
 def test_a_provider_that_is_not_there_is_refused(float_model: Path):
     with pytest.raises(UnsupportedError, match="no MissingExecutionProvider"):
         OnnxRuntimeEngine.open(float_model, providers=("MissingExecutionProvider",))
+
+
+def test_fp8_is_refused_with_what_takes_it_and_simulated(tmp_path: Path):
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["" : 19]>
+        g (float[N,3,8,8] x) => (float[N,3] y) <float s = {0.5}> {
+          q = QuantizeLinear (x, s, z)
+          d = DequantizeLinear (q, s, z)
+          p = GlobalAveragePool (d)
+          y = Flatten (p)
+        }""")
+    model.graph.initializer.append(onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, [], b"\0", raw=True))
+    path = tmp_path / "fp8.onnx"
+    onnx.save(model, path)
+
+    with pytest.raises(UnsupportedError, match=r"FP8.*simulation:.*openvino:"):
+        OnnxRuntimeEngine.open(path)
+    scores = OnnxRuntimeEngine.open(path, simulate=True).infer(IMAGES)
+    np.testing.assert_allclose(scores, ReferenceEvaluator(model).run(None, {"x": IMAGES})[0], rtol=0, atol=1e-6)
