@@ -16,6 +16,10 @@ from .exif import UPRIGHT, orientation_of
 MAX_PIXELS = 64 << 20
 """Largest image that is decoded, in pixels (8192 x 8192): a 256 MiB picture is a mistake or an attack."""
 
+MAX_SCANS = 100
+"""Most passes a progressive JPEG may make over its pixels: cameras and editors make ten; each costs a few bytes in the
+file and up to a tenth of a second."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
@@ -126,6 +130,9 @@ def _jpeg(content: bytes) -> Container:
     frames = [segment.body for segment in segments if segment.marker in _JPEG_FRAME_HEADERS]
     if len(frames) != 1:
         raise ValueError("two frame headers" if frames else "no frame header")
+    scans = segments[-1].whole.count(bytes([0xFF, _JPEG_SCAN]))
+    if scans > MAX_SCANS:
+        raise ValueError(f"{scans} scans, more than the {MAX_SCANS} that are decoded")
     adobe = [segment.body for segment in segments if segment.marker == 0xEE and segment.body.startswith(b"Adobe")]
     exif = [segment.body for segment in segments if segment.marker == 0xE1 and segment.body.startswith(b"Exif\0\0")]
     kept = [segment.whole for segment in segments if segment.marker not in _JPEG_METADATA]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.catalog import PRESETS
-from robustmq_trt.inputs.containers import MAX_PIXELS, inspect
+from robustmq_trt.inputs.containers import MAX_PIXELS, MAX_SCANS, inspect
 from robustmq_trt.inputs.decode import DECODERS, decode
 
 
@@ -162,6 +162,20 @@ def test_one_pixel_passes_every_preset(name: str) -> None:
 def test_a_declared_giant_is_refused_by_its_header(form: str, side: int, decoder: str) -> None:
     with pytest.raises(InputError, match=f"{side} x {side} pixels, more than the {MAX_PIXELS}"):
         decode(bomb(form, side), decoder=decoder)
+
+
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated until there are so many."""
+    content = jpeg(RGB.convert("L"), progressive=True)
+    last = content[content.rindex(b"\xff\xc4") : -2]
+    return content[:-2] + last * (count - content.count(b"\xff\xda")) + content[-2:]
+
+
+@pytest.mark.parametrize("decoder", ALL)
+def test_a_jpeg_of_endless_scans_is_refused_before_it_costs_minutes(decoder: str) -> None:
+    assert decode(with_scans(MAX_SCANS)).shape == (37, 53, 3)
+    with pytest.raises(InputError, match=f"{MAX_SCANS + 1} scans, more than the {MAX_SCANS}"):
+        decode(with_scans(MAX_SCANS + 1), decoder=decoder)
 
 
 @pytest.mark.parametrize("decoder", ALL)
