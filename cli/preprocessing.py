@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..calib.catalog import METHODS, find_method
 from ..core.errors import InputError
@@ -19,6 +20,7 @@ from ..evaluate.decoded_sets import Way
 from ..evaluate.metrics import Study
 from ..evaluate.preset_mismatch import MismatchPlan, preset_mismatch
 from ..evaluate.quality_sweep import QUALITIES, quality_records, quality_ways
+from ..evaluate.scaling_leverage import resizer_leverages
 from ..evaluate.served import Served, serve
 from ..evaluate.summary import load_study
 from ..evaluate.systematic import grid_ways, systematic_records
@@ -27,10 +29,12 @@ from ..export.prepare import prepare
 from ..export.signature import classifier_signature
 from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset, check_labels
+from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .options import Subparsers, add_common, add_data, positive, print_json, table
 from .progress import Progress
 from .report import open_results
+from .scaling import leverage_table, planted_records
 from .targets import DEFAULT_PRESET, Opened, opened_targets, without_calibration
 
 _PARTIAL = 3
@@ -51,6 +55,7 @@ def add_parser(commands: Subparsers) -> None:
         "--qualities", default=",".join(map(str, QUALITIES)), metavar="N,...", help="1 to 100 (default: eight)"
     )
     _add_mismatch(studies)
+    _add_scaling(studies)
 
 
 def _on_targets(
@@ -76,6 +81,21 @@ def _add_mismatch(studies: Subparsers) -> None:
     add_data(parser, required=True)
     _add_output(parser)
     parser.set_defaults(run=_mismatch, experiment="mismatch")
+
+
+def _add_scaling(studies: Subparsers) -> None:
+    text = "large pictures that are resized to other ones: the leverage of each resizer, and the attack"
+    parser: argparse.ArgumentParser = studies.add_parser("scaling", help=text, description=text)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="engines; with none, the leverage alone")
+    parser.add_argument("--reductions", default="2,4,8", metavar="N,...", help="of the leverage (default 2,4,8)")
+    parser.add_argument(
+        "--factor", type=positive, default=6, metavar="N", help="reduction that is attacked (default 6)"
+    )
+    parser.add_argument("--pairs", type=positive, default=20, metavar="N", help="pairs of pictures (default 20)")
+    parser.add_argument("--presets", default=_DEFAULT_PRESETS, metavar="A,B", help=f"default: {_DEFAULT_PRESETS}")
+    add_data(parser, required=False)
+    _add_output(parser)
+    parser.set_defaults(run=_scaling, experiment="scaling")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +139,7 @@ def _ladder(targets: Sequence[Opened]) -> list[str]:
 
 
 def _quality(options: argparse.Namespace) -> int:
-    qualities = _qualities(options.qualities)
+    qualities = _whole_numbers(options.qualities, 1, 100, "--qualities")
     with _opened(options) as (targets, dataset):
         served = _serve(options, quality_ways(targets[0].target.pipeline, qualities), targets, dataset)
         names = [opened.target.name for opened in targets]
@@ -135,8 +155,7 @@ def _mismatch(options: argparse.Namespace) -> int:
         find_preset(options.preset or DEFAULT_PRESET).for_size(signature.height, signature.width),
         layout=signature.layout,
     )
-    names = dict.fromkeys(options.presets.split(","))
-    ways = [Way(name=name, pipeline=own.with_geometry_of(find_preset(name))) for name in names]
+    ways = _ways(options, own)
     pool = open_dataset(options.calib, unlabelled=True)
     calibration = pool.subset(min(options.calib_size, len(pool)), options.seed)
     used = {sample.sha256 for sample in calibration.samples}
@@ -158,6 +177,25 @@ def _mismatch(options: argparse.Namespace) -> int:
     if not options.json:
         print(_matrix(records, [way.name for way in ways]))
     return _finish(options, records)
+
+
+def _scaling(options: argparse.Namespace) -> int:
+    if bool(options.targets) != (options.data is not None):
+        raise InputError("Expected engines and --data together, to attack them, or neither, for the leverage alone.")
+    figures, reasons = resizer_leverages(_whole_numbers(options.reductions, 2, 64, "--reductions"))
+    records: list[Record] = []
+    if options.targets:
+        with _opened(options) as (targets, dataset):
+            own = targets[0].target.pipeline
+            records = planted_records(targets, dataset, _ways(options, own), options)
+    if not options.json:
+        print(leverage_table(figures, reasons))
+    return _finish(options, records, more={"leverage": [figure.to_json() for figure in figures], "missing": reasons})
+
+
+def _ways(options: argparse.Namespace, own: Pipeline) -> list[Way]:
+    names = dict.fromkeys(options.presets.split(","))
+    return [Way(name=name, pipeline=own.with_geometry_of(find_preset(name))) for name in names]
 
 
 @contextmanager
@@ -183,16 +221,22 @@ def _serve(options: argparse.Namespace, ways: Sequence[Way], targets: Sequence[O
     return served
 
 
-def _qualities(text: str) -> list[int]:
+def _whole_numbers(text: str, least: int, most: int, flag: str) -> list[int]:
     words = dict.fromkeys(text.split(","))
     for word in words:
-        if not word.isdecimal() or not 1 <= int(word) <= 100:
-            raise InputError(f"Expected JPEG qualities in 1..100, got {word!r}. Write e.g. --qualities 95,75,50.")
+        if not word.isdecimal() or not least <= int(word) <= most:
+            raise InputError(
+                f"Expected whole numbers in {least}..{most} for {flag}, got {word!r}. Separate them by commas."
+            )
     return [int(word) for word in words]
 
 
 def _finish(
-    options: argparse.Namespace, records: Sequence[Record], served: Served | None = None, claims: Sequence[Claim] = ()
+    options: argparse.Namespace,
+    records: Sequence[Record],
+    served: Served | None = None,
+    claims: Sequence[Claim] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> int:
     failures = () if served is None else served.failures
     document = {
@@ -202,15 +246,15 @@ def _finish(
         "records": [record.to_json() for record in records],
         "claims": [claim.to_json() for claim in claims],
         "undecodable": [{"name": failure.sample.name, "reason": failure.reason} for failure in failures],
+        **(more or {}),
     }
     if options.output is not None:
         write_json(options.output, document)
     if options.json:
         print_json(document)
-    else:
+    elif records:
         print(_table(records, claims))
-        for failure in failures:
-            print(f"left out: {failure.sample.name}: {failure.reason}")
+        print(*(f"left out: {failure.sample.name}: {failure.reason}\n" for failure in failures), sep="", end="")
     return _PARTIAL if failures or any(not record.n for record in records) else 0
 
 

@@ -60,6 +60,7 @@ def record(
     comparison: Comparison | None = None,
     identity: Mapping[str, Any] | None = None,
     flags: tuple[str, ...] = (),
+    unit: str = "share",
 ) -> Record:
     """Give a record of an interval."""
     return Record(
@@ -71,6 +72,7 @@ def record(
         high=interval.high,
         n=interval.n,
         seed=seed,
+        unit=unit,
         flags=flags,
         identity=identity or {},
         comparison=comparison,

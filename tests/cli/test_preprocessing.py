@@ -122,5 +122,45 @@ def test_bad_settings_of_the_matrix_are_refused_in_a_sentence(refused, more, sai
     assert said in refused(*mismatch(*more))
 
 
+def test_a_planted_picture_fools_the_preset_it_is_made_for_and_not_the_defence(command, engines):
+    presets = ("--presets", "opencv-linear,opencv-area", "--pairs", "5", "--factor", "5", "--reductions", "2")
+
+    code, out, _ = command(*on_targets(engines, "scaling", *presets, "--json"))
+
+    document = json.loads(out)
+    found = {(r["engine"], r["condition"], r["metric"]): r for r in document["records"]}
+    assert code == 0
+    for engine in ("embedded.fp32", "embedded.w8a8"):
+        fooled = found[engine, "opencv-linear, served opencv-linear", "attack_success"]
+        defended = found[engine, "opencv-linear, served opencv-area", "attack_success"]
+        assert fooled["n"] >= 3
+        assert (fooled["value"], defended["value"]) == (1, 0)
+        assert found[engine, "opencv-linear, served opencv-area", "survived"]["value"] == 1
+    change = {name: found["pictures", name, "source_change"]["value"] for name in ("opencv-linear", "opencv-area")}
+    assert change["opencv-linear"] < change["opencv-area"] / 1.5
+    assert {figure["factor"] for figure in document["leverage"]} == {2}
+
+
+def test_without_engines_the_leverage_of_every_resizer_is_told(command):
+    code, out, _ = command("preprocessing", "scaling", "--reductions", "2")
+
+    assert code == 0
+    assert "opencv-area" in out
+    assert "energy ratio" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(("--reductions", "1"), "2..64"), (("--data", EVAL), "together"), (("model.onnx",), "together")],
+)
+def test_bad_settings_of_the_attack_are_refused_in_a_sentence(refused, more, said):
+    assert said in refused("preprocessing", "scaling", *more)
+
+
+def test_a_preset_with_a_border_is_refused(refused, engines):
+    more = ("--presets", "letterbox.toml", "--pairs", "1", "--reductions", "2")
+    assert "letterbox" in refused(*on_targets(engines, "scaling", *more))
+
+
 def test_an_experiment_that_is_none_is_refused(refused):
     assert "magic" in refused("preprocessing", "magic")

@@ -1,0 +1,251 @@
+"""The image-scaling attack: a large picture of one thing that is resized to another, and who falls for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.record import Record
+from ..core.statistics import Interval, paired_bootstrap
+from ..inputs.dataset import Dataset, Sample
+from ..inputs.geometry import Layout, lay_out
+from ..inputs.pipeline import Pipeline
+from .decoded_sets import Images, Way
+from .scaling_leverage import VISIBLE, Matrix, resize_matrix
+from .served_records import record, share
+from .target import Target, answer
+
+PICTURES = "pictures"
+"""The engine name of what is said about the planted pictures themselves."""
+
+_TURNS = 100
+_CLOSE = 0.5  # levels: what rounding to whole levels moves anyway
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What a preset sees of a picture of one size.
+
+    Attributes:
+        rows: (h, H) float64, the matrix that makes the model's rows of the picture's.
+        columns: (w, W) float64, likewise.
+    """
+
+    rows: Matrix
+    columns: Matrix
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, height: int, width: int) -> Sight:
+        """Find the matrices of a preset, resize and crop together, for pictures of a size.
+
+        Raises:
+            InputError: If the preset enlarges such a picture, or puts a border around it.
+        """
+        layout = _layout(pipeline, height, width)
+        if layout.top < 0 or layout.left < 0:
+            raise InputError(
+                f"Preset '{pipeline.name}' puts a border around pictures. Attack one that fills its input."
+            )
+        rows = resize_matrix(pipeline.resize, height, layout.height, top=layout.top, count=pipeline.size[0])
+        if (height, layout.height, layout.top) == (width, layout.width, layout.left):
+            return cls(rows=rows, columns=rows)
+        columns = resize_matrix(pipeline.resize, width, layout.width, top=layout.left, count=pipeline.size[1])
+        return cls(rows=rows, columns=columns)
+
+
+def _layout(pipeline: Pipeline, height: int, width: int) -> Layout:
+    return lay_out(
+        (height, width),
+        pipeline.size,
+        geometry=pipeline.geometry,
+        crop_fraction=pipeline.crop_fraction,
+        size_rounding=pipeline.size_rounding,
+        crop_rounding=pipeline.crop_rounding,
+    )
+
+
+def plant(picture: Images, wanted: Images, sight: Sight) -> Images:
+    """Change a large picture as little as possible so that a preset makes another picture of it.
+
+    The nearest point, in squares, of the pictures that are resized to ``wanted`` and lie in 0..255, by accelerated
+    ascent of the dual; the first step is the closed form ``W^T (W W^T)^-1``, and it is the last where nothing is
+    clipped. Only pixels that the preset sees are touched. Rounded at the end, so that the result can be stored. Where
+    the preset's kernel cannot make ``wanted`` of any picture, the result comes as near as the turns allow.
+
+    Args:
+        picture: (H, W, 3) uint8, what people see.
+        wanted: (h, w, 3) uint8, what the model is to see.
+        sight: The preset's matrices for this size.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Reference:
+        Xiao et al. 2019 (USENIX Security), eq. 2-4, solved for both directions at once; Nesterov 1983 for the ascent.
+    """
+    seen = [np.flatnonzero(np.abs(matrix).max(axis=0) >= VISIBLE) for matrix in (sight.rows, sight.columns)]
+    rows, columns = sight.rows[:, seen[0]], sight.columns[:, seen[1]]
+    window = np.ix_(seen[0], seen[1])
+    planted = picture.copy()
+    for channel in range(3):
+        start = picture[..., channel][window].astype(np.float64)
+        found = _nearest(start, wanted[..., channel].astype(np.float64), rows, columns)
+        planted[..., channel][window] = np.rint(found).astype(np.uint8)
+    return planted
+
+
+def _nearest(start: Floats, wanted: Floats, rows: Matrix, columns: Matrix) -> Floats:
+    """Climb the dual: one price per resized pixel; the picture is always the start plus the prices' shadow, clipped."""
+    step_rows, step_columns = np.linalg.pinv(rows @ rows.T), np.linalg.pinv(columns @ columns.T)
+    prices = before = np.zeros_like(wanted)
+    inside = start
+    for turn in range(_TURNS):
+        ahead = prices + turn / (turn + 3) * (prices - before)
+        inside = np.clip(start + rows.T @ ahead @ columns, 0, 255)
+        gap = wanted - rows @ inside @ columns.T
+        if np.abs(gap).max() < _CLOSE:
+            break
+        before, prices = prices, ahead + step_rows @ gap @ step_columns
+    return inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two pictures of different classes.
+
+    Attributes:
+        large: (H, W, 3) uint8, what people see.
+        label: Its class.
+        other: (H', W', 3) uint8 of another class and any size, whose prepared version the model is to see.
+        other_label: Its class.
+    """
+
+    large: Images
+    label: int
+    other: Images
+    other_label: int
+
+
+def scaling_pairs(dataset: Dataset, pipeline: Pipeline, *, side: int) -> list[Pair]:
+    """Make pairs of a data set's images, the first with the second and so on; those of one class are left out.
+
+    Data sets hold few large pictures, so the large one is the middle square of a stored image, enlarged (cubic).
+
+    Args:
+        dataset: Labelled images; one that does not decode takes its partner with it.
+        pipeline: Its decoder is used.
+        side: Height and width of the large pictures.
+    """
+    found = []
+    for first, second in zip(dataset.samples[::2], dataset.samples[1::2], strict=False):
+        if first.label == second.label:
+            continue
+        with suppress(InputError):
+            large, other = (_square(_decoded(sample, pipeline)) for sample in (first, second))
+            enlarged = cv2.resize(large, (side, side), interpolation=cv2.INTER_CUBIC)
+            pair = Pair(large=enlarged, label=first.label, other=other, other_label=second.label)
+            found.append(pair)
+    return found
+
+
+def _decoded(sample: Sample, pipeline: Pipeline) -> Images:
+    content = sample.read()
+    return pipeline.decode(content) if isinstance(content, bytes) else content
+
+
+def _square(image: Images) -> Images:
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def scaling_records(
+    targets: Sequence[Target], pairs: Sequence[Pair], ways: Sequence[Way], *, seed: int = 0
+) -> list[Record]:
+    """Plant pictures for every preset, store them as PNG, and serve each through every preset.
+
+    Condition ``A, served B``: planted for preset A, decoded from the PNG's bytes and prepared by B; off the diagonal B
+    is a defence, whether meant as one or not. Metrics: ``attack_success``, the engine names the planted class, and
+    ``survived``, it still names the class people see, both over the pairs whose two pictures B shows it unplanted and
+    it gets right; ``pixel_error``, mean distance in levels between what A shows and what was wanted (A = B only);
+    ``source_change``, root mean square change of the large picture in levels, and ``changed_pixels``, its share of
+    pixels touched: engine ``PICTURES``, condition ``A``, for no engine has a part in them.
+
+    Args:
+        targets: The engines.
+        pairs: At least one, all large pictures of one size.
+        ways: The presets; the ways' names are unique.
+        seed: Seed of the bootstrap behind the intervals of means.
+
+    Raises:
+        InputError: If there is no pair, or a preset cannot be attacked at this size.
+    """
+    if not pairs:
+        raise InputError("No two pictures of different classes were given. Pass more images.")
+    clean = {(t.name, way.name): _clean(t, pairs, way.pipeline) for t in targets for way in ways}
+    found: list[Record] = []
+    for way in ways:
+        sight = Sight.of(way.pipeline, *pairs[0].large.shape[:2])
+        planted = [plant(pair.large, way.pipeline.load(pair.other), sight) for pair in pairs]
+        found += _cost(way, pairs, planted, seed)
+        files = [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in planted]
+        for served in ways:
+            shown = np.stack([served.pipeline.load(file) for file in files])
+            for target in targets:
+                condition = f"{way.name}, served {served.name}"
+                found += _served(target, condition, pairs, shown, clean[target.name, served.name], seed)
+    return found
+
+
+def _clean(target: Target, pairs: Sequence[Pair], pipeline: Pipeline) -> NDArray[np.bool_]:
+    """Tell which pairs an engine gets right twice when nothing is planted."""
+    large = _answers(target, np.stack([pipeline.load(pair.large) for pair in pairs]))
+    other = _answers(target, np.stack([pipeline.load(pair.other) for pair in pairs]))
+    labels = _labels(pairs)
+    both: NDArray[np.bool_] = (large == labels["label"]) & (other == labels["other_label"])
+    return both
+
+
+def _served(
+    target: Target, condition: str, pairs: Sequence[Pair], shown: Images, clean: NDArray[np.bool_], seed: int
+) -> Iterator[Record]:
+    answers, labels = _answers(target, shown)[clean], _labels(pairs)
+    yield record(target.name, condition, "attack_success", share(answers == labels["other_label"][clean]), seed)
+    yield record(target.name, condition, "survived", share(answers == labels["label"][clean]), seed)
+
+
+def _cost(way: Way, pairs: Sequence[Pair], planted: Sequence[Images], seed: int) -> Iterator[Record]:
+    sides = list(zip(pairs, planted, strict=True))
+    moved = [image.astype(np.float64) - pair.large for pair, image in sides]
+    reached = [way.pipeline.load(image).astype(np.float64) - way.pipeline.load(pair.other) for pair, image in sides]
+    figures: Mapping[str, tuple[str, list[float]]] = {
+        "source_change": ("levels", [float(np.sqrt(np.square(change).mean())) for change in moved]),
+        "changed_pixels": ("share", [float(change.any(axis=2).mean()) for change in moved]),
+        "pixel_error": ("levels", [float(np.abs(error).mean()) for error in reached]),
+    }
+    for metric, (unit, values) in figures.items():
+        yield record(PICTURES, way.name, metric, _mean(values, seed), seed, unit=unit)
+
+
+def _mean(values: Sequence[float], seed: int) -> Interval:
+    return paired_bootstrap(np.array(values), np.zeros(len(values)), seed=seed)
+
+
+def _answers(target: Target, images: Images) -> NDArray[np.int64]:
+    found = answer(target, images)
+    return np.where(found.finite, found.prediction, -1)
+
+
+def _labels(pairs: Sequence[Pair]) -> dict[str, NDArray[np.int64]]:
+    return {
+        "label": np.array([pair.label for pair in pairs], np.int64),
+        "other_label": np.array([pair.other_label for pair in pairs], np.int64),
+    }
