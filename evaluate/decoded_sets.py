@@ -7,18 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, UnsupportedError
+from ..core.errors import InputError
 from ..inputs.dataset import Dataset, Sample
 from ..inputs.loader import Failure
 from ..inputs.pipeline import Pipeline
 from .corruptions.jpeg import MAX_SIDE, encode
 
 Images = NDArray[np.uint8]
-_PROBE = (61, 67)  # no model's size, so that the resizer runs too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +47,6 @@ class PreparedBatch:
     samples: tuple[Sample, ...]
     images: Mapping[str, Images]
     failures: tuple[Failure, ...]
-
-
-def missing_way(way: Way) -> str:
-    """Tell why a way cannot run on this installation; empty where it can."""
-    _, file = cv2.imencode(".jpg", np.zeros((*_PROBE, 3), np.uint8))
-    try:
-        way.pipeline.load(file.tobytes())
-    except UnsupportedError as error:
-        return str(error)
-    return ""
 
 
 def prepared_batches(dataset: Dataset, ways: Sequence[Way], *, batch: int, threads: int) -> Iterator[PreparedBatch]:

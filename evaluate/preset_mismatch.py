@@ -21,7 +21,7 @@ from ..export.qdq import quantize
 from ..inputs.dataset import Dataset
 from .calibration_records import FLOAT
 from .calibration_study import range_ratio
-from .decoded_sets import Images, Way, missing_way, prepared_batches
+from .decoded_sets import Images, Way, prepared_batches
 from .model_target import model_target
 from .paired import with_verdicts
 from .served import Progress, Served, serve
@@ -79,7 +79,7 @@ def preset_mismatch(
         InputError: If fewer than two ways can run, or no image can be prepared.
         EngineError: If an engine breaks.
     """
-    reasons = {way.name: reason for way in ways if (reason := missing_way(way))}
+    reasons = {way.name: reason for way in ways if (reason := way.pipeline.missing)}
     able = [way for way in ways if way.name not in reasons]
     if len(able) < 2:
         raise InputError(f"Expected two presets or more that can run here, got {len(able)}. Name others.")

@@ -13,7 +13,7 @@ from ..core.files import sha256_bytes, sha256_json
 from ..core.provenance import available_cores
 from ..inputs.dataset import Dataset, Sample
 from ..inputs.loader import Failure
-from .decoded_sets import Images, PreparedBatch, Way, missing_way, prepared_batches
+from .decoded_sets import Images, PreparedBatch, Way, prepared_batches
 from .target import Target, answer
 
 NO_ANSWER = -1
@@ -69,7 +69,7 @@ def serve(
     Raises:
         InputError: If no way can run, or no image can be prepared in all of them.
     """
-    missing = {way.name: reason for way in ways if (reason := missing_way(way))}
+    missing = {way.name: reason for way in ways if (reason := way.pipeline.missing)}
     able = [way for way in ways if way.name not in missing]
     if not able:
         raise InputError(f"No way can run here: {next(iter(missing.values()))}")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.errors import InputError
-from robustmq_trt.evaluate import preset_mismatch as module
 from robustmq_trt.evaluate.calibration_records import FLOAT
 from robustmq_trt.evaluate.decoded_sets import Way
 from robustmq_trt.evaluate.preset_mismatch import MismatchPlan, preset_mismatch
 from robustmq_trt.inputs.dataset import Dataset, Sample
+from robustmq_trt.inputs.pipeline import Pipeline
 
 PLAN = MismatchPlan(threads=1)
 
@@ -71,7 +71,8 @@ def test_noise_that_a_resize_keeps_widens_the_ranges(records):
 
 
 def test_a_preset_that_cannot_run_is_a_row_with_its_reason(tiny_net, sets, ways, monkeypatch):
-    monkeypatch.setattr(module, "missing_way", lambda way: "Install it." if way.name == "linear" else "")
+    absent = property(lambda pipeline: "Install it." if pipeline.resize == "opencv-linear" else "")
+    monkeypatch.setattr(Pipeline, "missing", absent)
 
     found_records = preset_mismatch(tiny_net, *sets, ways, PLAN)
 
