@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from .channels import channel_magnitudes
+from .channels import channel_ranges, peak
 from .histogram import Floats
 from .layers import initializer, set_initializer
 
@@ -77,8 +77,8 @@ def smooth(model: onnx.ModelProto, batches: Callable[[], Iterable[Floats]], *, a
     work = onnx.ModelProto()
     work.CopyFrom(model)
     found = _pairs(work)
-    magnitudes = channel_magnitudes(model, batches(), [norm.output[0] for norm, _ in found]) if found else {}
-    pairs = [_moved(work, norm, products, magnitudes[norm.output[0]], alpha) for norm, products in found]
+    seen = channel_ranges(model, batches(), [norm.output[0] for norm, _ in found]) if found else {}
+    pairs = [_moved(work, norm, products, seen[norm.output[0]].magnitude, alpha) for norm, products in found]
     _drop_unread(work.graph)
     return Smoothed(model=work, pairs=tuple(pairs))
 
@@ -118,8 +118,8 @@ def _moved(
         tensor=norm.output[0],
         weights=tuple(names.values()),
         factors=factors,
-        before=_peak(magnitude),
-        after=_peak(magnitude / factors),
+        before=peak(magnitude),
+        after=peak(magnitude / factors),
     )
 
 
@@ -141,10 +141,6 @@ def smoothing_factors(activation: NDArray[np.floating], weight: NDArray[np.float
     x, w = np.maximum(activation, _LEAST, dtype=np.float64), np.maximum(weight, _LEAST, dtype=np.float64)
     dead = (activation < _LEAST) | (weight < _LEAST)
     return np.where(dead, 1.0, x**alpha / w ** (1 - alpha)).astype(np.float32)
-
-
-def _peak(magnitude: Floats) -> float:
-    return float(magnitude.max() / max(float(np.median(magnitude)), _LEAST))
 
 
 def _replaced(model: onnx.ModelProto, name: str, values: Floats, own_readers: int) -> str:

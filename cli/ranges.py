@@ -1,4 +1,4 @@
-"""`ranges`: show a range table of any known format, compare two, or merge several runs into one."""
+"""`ranges`: show a range table of any known format, compare two, merge several runs; look at single channels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from ..calib.cache_formats import FoundRanges, read_ranges
 from ..core.range_tables import RangeChange, diff, merge
 from ..core.ranges import RangeTable
+from .channels import add_action
 from .options import Subparsers, print_json, table
 
 _ROWS = 20
@@ -32,6 +33,7 @@ def add_parser(commands: Subparsers) -> None:
     union.add_argument("files", type=Path, nargs="+", metavar="FILE")
     union.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where the union goes")
     _finish(union, _merge)
+    add_action(actions)
 
 
 def _finish(parser: argparse.ArgumentParser, run: Any) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from robustmq_trt import assets
 from robustmq_trt.core.ranges import RangeTable
 
 
@@ -91,3 +92,22 @@ def test_the_ranges_of_a_build_can_be_shown(command, engines):
 
     assert code == 0
     assert json.loads(out)["images"] == 32
+
+
+def test_channels_of_a_transformer_are_shown_one_by_one(command):
+    few = ("--calib", assets.images_dir("calib"), "--calib-size", "2")
+
+    code, out, err = command("ranges", "channels", assets.model_path("vit"), *few, "--json")
+
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["images"] == 2
+    assert len(document["tensors"]) > 4
+    assert all(len(seen["low"]) == len(seen["high"]) > 1 for seen in document["tensors"].values())
+    assert "peak" in command("ranges", "channels", assets.model_path("vit"), *few)[1]
+
+
+def test_channels_of_a_convolutional_network_are_refused(refused):
+    assert "no LayerNormalization" in refused(
+        "ranges", "channels", assets.model_path(), "--calib", assets.images_dir("calib")
+    )
