@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from .adba import adba
@@ -28,8 +28,7 @@ Needs = Literal["scores", "labels"]
 # Transfer attacks whose images a query attack can start from; the first word is the default of a setting.
 STARTS = ("none", "mifgsm", "difgsm", "bsr")
 _STARTED = {"start": STARTS}
-# An attack that reads labels alone sees no way to one certain class.
-_AIMED = {**_STARTED, "goal": GOALS}
+_AIMED = {"goal": GOALS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,83 +47,72 @@ class QueryEntry:
     about: str
     defaults: Settings
     make: Callable[[Settings], QueryAttack]
-    words: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _AIMED)
+    words: Mapping[str, tuple[str, ...]]
     needs: Needs = "scores"
     norm: Reach = "linf"
 
 
-def _searching(name: str, search: Callable[[Scene], Search], norm: Reach = "linf") -> Callable[[Settings], QueryAttack]:
-    return lambda s: SearchAttack(name=name, search=search, eps=s["eps"], budget=s["queries"], norm=norm)
+def _searching(
+    name: str,
+    search: Callable[[Scene], Search],
+    about: str,
+    *,
+    eps: int = 8,
+    norm: Reach = "linf",
+    needs: Needs = "scores",
+) -> QueryEntry:
+    """Give the entry of a search: in L-inf it can start from transfer examples, and by scores it can aim at a class."""
+    return QueryEntry(
+        about=about,
+        defaults={"eps": eps, "queries": 1000},
+        make=lambda s: SearchAttack(name=name, search=search, eps=s["eps"], budget=s["queries"], norm=norm),
+        words={**(_STARTED if norm == "linf" else {}), **(_AIMED if needs == "scores" else {})},
+        needs=needs,
+        norm=norm,
+    )
 
-
-_USUAL: Settings = {"eps": 8, "queries": 1000}
 
 QUERY_ATTACKS: Mapping[str, QueryEntry] = {
     "square": QueryEntry(
         about="random search with squares, scores only (Andriushchenko et al. 2020)",
-        defaults=_USUAL,
+        defaults={"eps": 8, "queries": 1000},
         make=lambda s: SquareLinf(eps=s["eps"], budget=s["queries"]),
+        words={**_STARTED, **_AIMED},
     ),
-    "square_l2": QueryEntry(
-        about="Square in L2; eps in grey levels: 0.5 and 5 in [0, 1] are 127 and 1275",
-        defaults={"eps": 127, "queries": 1000},
-        make=_searching("square_l2", square_l2, "l2"),
-        words={"goal": GOALS},
+    "square_l2": _searching(
+        "square_l2",
+        square_l2,
+        "Square in L2; eps in grey levels: 0.5 and 5 in [0, 1] are 127 and 1275",
+        eps=127,
         norm="l2",
     ),
-    "linear": QueryEntry(
-        about="averages the rounding away: a linear fit of the margin to all answers",
-        defaults=_USUAL,
-        make=_searching("linear", linear),
+    "linear": _searching("linear", linear, "averages the rounding away: a linear fit of the margin to all answers"),
+    "signhunter": _searching(
+        "signhunter", signhunter, "turns signs block by block, coarse to fine (Al-Dujaili & O'Reilly 2020)"
     ),
-    "signhunter": QueryEntry(
-        about="turns signs block by block, coarse to fine (Al-Dujaili & O'Reilly 2020)",
-        defaults=_USUAL,
-        make=_searching("signhunter", signhunter),
+    "prgf": _searching(
+        "prgf", prgf, "random probes that lean on the start's direction, if it is good (Cheng et al. 2019)"
     ),
-    "rays": QueryEntry(
-        about="search over directions of signs, label only (Chen & Gu 2020)",
-        defaults=_USUAL,
-        make=_searching("rays", rays),
-        words=_STARTED,
-        needs="labels",
+    "nes": _searching("nes", nes, "gradient from pairs of random probes, an anchor (Ilyas et al. 2018)"),
+    "rays": _searching("rays", rays, "search over directions of signs, label only (Chen & Gu 2020)", needs="labels"),
+    "adba": _searching(
+        "adba", adba, "compares two directions of signs at a time, label only (Wang et al. 2025)", needs="labels"
     ),
-    "adba": QueryEntry(
-        about="compares two directions of signs at a time, label only (Wang et al. 2025)",
-        defaults=_USUAL,
-        make=_searching("adba", adba),
-        words=_STARTED,
-        needs="labels",
+    "hopskipjump": _searching(
+        "hopskipjump", hopskipjump, "walks along the boundary, label only, an anchor (Chen et al. 2020)", needs="labels"
     ),
-    "surfree": QueryEntry(
-        about="goes round the image on circles, L2, label only (Maho et al. 2021)",
-        defaults={"eps": 127, "queries": 1000},
-        make=_searching("surfree", surfree, "l2"),
-        words={},
-        needs="labels",
+    "surfree": _searching(
+        "surfree",
+        surfree,
+        "goes round the image on circles, L2, label only (Maho et al. 2021)",
+        eps=127,
         norm="l2",
-    ),
-    "hopskipjump": QueryEntry(
-        about="walks along the boundary, label only, an anchor (Chen et al. 2020)",
-        defaults=_USUAL,
-        make=_searching("hopskipjump", hopskipjump),
-        words=_STARTED,
         needs="labels",
-    ),
-    "prgf": QueryEntry(
-        about="random probes that lean on the start's direction, if it is good (Cheng et al. 2019)",
-        defaults=_USUAL,
-        make=_searching("prgf", prgf),
-    ),
-    "nes": QueryEntry(
-        about="gradient from pairs of random probes, an anchor (Ilyas et al. 2018)",
-        defaults=_USUAL,
-        make=_searching("nes", nes),
     ),
     "noise": QueryEntry(
         about="random signs, label only: the baseline that every attack has to beat",
         defaults={"eps": 8, "queries": 10},
-        make=_searching("noise", noise),
+        make=lambda s: SearchAttack(name="noise", search=noise, eps=s["eps"], budget=s["queries"]),
         words={},
         needs="labels",
     ),
