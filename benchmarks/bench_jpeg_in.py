@@ -18,7 +18,7 @@ import argparse
 import datetime
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
 from robustmq_trt.evaluate.target import Target, answer
 from robustmq_trt.evaluate.twin.twin import Twin
-from robustmq_trt.evaluate.verdict import all_routes, through, verdict
+from robustmq_trt.evaluate.verdict import Route, all_routes, route_shares, through
 from robustmq_trt.inputs.dataset import Dataset
 from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -53,6 +53,7 @@ PRESET, SHIFTS = "tflite-mobilenet", ("opencv-linear", "opencv-nearest")
 TRANSFERS, QUERIES = ("mifgsm", "difgsm", "bsr"), ("square", "linear", "rays")
 
 Images = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,28 +166,36 @@ class Bench:
         return np.stack([one.adversarial for one in results]), np.array([one.queries for one in results])
 
 
-def judged(bench: Bench, cell: Cell, made: Images, queries: NDArray[np.int64]) -> dict[str, Any]:
+def clean_answers(bench: Bench) -> dict[str, Bools]:
+    """Tell route by route which clean images the engine gets right: the control of every attack."""
+    return {route.name: right(bench, bench.images, route) for route in all_routes(SHIFTS)}
+
+
+def right(bench: Bench, images: Images, route: Route) -> Bools:
+    shown = through(images, route, bench.target.pipeline)
+    return answer(bench.target, shown).prediction == bench.labels[: len(images)]
+
+
+def judged(
+    bench: Bench, clean: dict[str, Bools], cell: Cell, made: Images, queries: NDArray[np.int64]
+) -> dict[str, Any]:
     """Check the distance in integers and ask the engine on every route."""
-    assert linf_levels(made, bench.images) <= cell.condition["eps"]
-    routes = all_routes(SHIFTS)
-    found = verdict(bench.target, bench.images, made, bench.labels, condition=cell.name, routes=routes, seed=SEED)
-    held = {
-        route.name: [
-            answer(bench.target, through(images, route, bench.target.pipeline)).prediction == bench.labels
-            for images in (bench.images, made)
-        ]
-        for route in routes
-    }
+    count = len(made)
+    moved = linf_levels(made, bench.images[:count])
+    assert moved <= cell.condition["eps"]
+    attacked = {route.name: right(bench, made, route) for route in all_routes(SHIFTS)}
+    lossless = clean["lossless"][:count], attacked["lossless"]
+    shares = {name: route_shares(lossless, (clean[name][:count], held)) for name, held in attacked.items()}
     return {
         "attack": cell.condition.label,
         "eps": cell.condition["eps"],
         "source": cell.source,
-        "n": len(made),
-        "linf_levels": linf_levels(made, bench.images),
+        "n": count,
+        "linf_levels": moved,
         "queries_mean": float(queries[queries > 0].mean()) if queries.any() else 0.0,
         "queries_median": float(np.median(queries[queries > 0])) if queries.any() else 0.0,
-        "records": [record.to_json() for record in found],
-        "held": {route: (clean & attacked).tolist() for route, (clean, attacked) in held.items()},
+        "routes": {name: {metric: asdict(i) for metric, i in found.items()} for name, found in shares.items()},
+        "held": {name: (clean[name][:count] & held).tolist() for name, held in attacked.items()},
     }
 
 
@@ -228,9 +237,7 @@ def kept(bench: Bench, cell: Cell, work: Path, count: int) -> tuple[Images, NDAr
 
 
 def show(row: dict[str, Any]) -> None:
-    values = {(r["condition"].rpartition(" via ")[2], r["metric"]): r["value"] for r in row["records"]}
-    routes = dict.fromkeys(route for route, _ in values)
-    success = "  ".join(f"{route} {values[route, 'attack_success']:.0%}" for route in routes)
+    success = "  ".join(f"{route} {found['attack_success']['value']:.0%}" for route, found in row["routes"].items())
     name = f"{row['attack']} {row['source']}"
     print(f"{name:66} n={row['n']} q={row['queries_mean']:.0f} {success}", flush=True)
 
@@ -248,10 +255,11 @@ def measure(target: Target, dataset: Dataset, options: argparse.Namespace, work:
         sources=sources(root, target.pipeline, options.threads),
     )
     rows: list[dict[str, Any]] = []
+    clean = clean_answers(bench)
     document = {"rows": rows, "engine": dict(target.identity)}
     for cell in cells():
         made, queries = kept(bench, cell, work, wanted(cell, options))
-        rows.append(judged(bench.first(len(made)), cell, made, queries))
+        rows.append(judged(bench, clean, cell, made, queries))
         show(rows[-1])
         document["worst_cases"] = worst_cases(rows)
         if not options.no_save:  # after every cell, so that a run cut short has its figures

@@ -15,6 +15,7 @@ _SHIFTS = ("torchvision", "opencv-linear", "opencv-nearest", "opencv-area")
 _STANDARD_SHIFTS = (*_SHIFTS, "tflite-mobilenet", "cifar10")
 _ALL_SHIFTS = tuple(name for name in PRESETS if name not in ROBUSTMQ_GRID)
 _EPS = (1, 2, 4, 8, 16)
+_UNBOUNDED = 255  # an attack that fails here is broken
 
 # RobustMQ (arXiv 2308.02350) asks for these; what this version can't do is kept, so that the table shows the gap.
 _ROBUSTMQ_MISSING = {
@@ -60,10 +61,10 @@ def _robustmq() -> list[Condition]:
 def suite(name: str) -> tuple[Condition, ...]:
     """Give the conditions of a suite; the clean one always comes first.
 
-    ``quick`` takes minutes on a laptop, ``standard`` adds strengths and severities, ``imagenet-c`` is its 15
-    corruptions at 5 severities, ``imagenet-c-bar`` the same of its ten, ``robustmq`` is the protocol of RobustMQ (Xiao
-    et al. 2023) with every cell that can't be done named, ``full`` is everything there is but that protocol's grid of
-    decoders and resizes.
+    ``quick`` takes minutes on a laptop, ``standard`` adds strengths, severities and attack checks (``noise`` and
+    eps 255, see `masked_conditions`), ``imagenet-c`` is its 15 corruptions at 5 severities, ``imagenet-c-bar`` the same
+    of its ten, ``robustmq`` is the protocol of RobustMQ (Xiao et al. 2023) with every cell that can't be done named,
+    ``full`` is everything there is but that protocol's grid of decoders and resizes.
 
     Raises:
         InputError: If there is no such suite.
@@ -82,8 +83,9 @@ def suite(name: str) -> tuple[Condition, ...]:
                 *_corruptions(range(1, 6), IMAGENET_C),
                 *_presets(_STANDARD_SHIFTS),
                 *_attacks(
-                    *(f"{attack}:eps={eps}" for attack in ("pgd", "mifgsm") for eps in (2, 4, 8)),
-                    *(f"square:eps={eps},queries=1000" for eps in (2, 4, 8)),
+                    *(f"{attack}:eps={eps}" for attack in ("pgd", "mifgsm") for eps in (2, 4, 8, _UNBOUNDED)),
+                    *(f"square:eps={eps},queries=1000" for eps in (2, 4, 8, _UNBOUNDED)),
+                    *(f"noise:eps={eps}" for eps in (2, 4, 8)),
                 ),
             ]
         case "imagenet-c":
@@ -98,7 +100,9 @@ def suite(name: str) -> tuple[Condition, ...]:
                 *_presets(_ALL_SHIFTS),
                 *_attacks(
                     *(f"{attack}:eps={eps}" for attack in ("fgsm", "pgd", "mifgsm") for eps in _EPS),
-                    *(f"square:eps={eps},queries=5000" for eps in _EPS),
+                    *(f"{attack}:eps={_UNBOUNDED}" for attack in ("pgd", "mifgsm")),
+                    *(f"square:eps={eps},queries=5000" for eps in (*_EPS, _UNBOUNDED)),
+                    *(f"noise:eps={eps}" for eps in _EPS),
                 ),
             ]
         case _:

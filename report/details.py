@@ -9,7 +9,7 @@ from typing import Any
 from ..core.record import Record
 from . import format as wording
 from .document import Audit, Latency, Layer
-from .lookup import GROUPS, ROUTES, group_of
+from .lookup import CHECKS, GROUPS, ROUTES, group_of
 from .markup import NOTHING, Markup, element, join, label, text
 from .parts import Column, View, absent, bounded, flag_list, paragraph, record_flags, section, table
 
@@ -44,7 +44,7 @@ _READING = {
 
 def attacks(shown: View) -> Markup:
     """Set raw, AR and common-correct robust accuracy side by side, with the queries spent."""
-    records = [r for r in shown.document.records if group_of(r.condition) == "attacks"]
+    records = [r for r in shown.document.records if group_of(r.condition) in ("attacks", CHECKS)]
     if not records:
         return section("attacks", "Under attack", absent("No attacks were run."))
     raw, *others = (Column(title=title, numeric=True) for _, title in _ATTACK_METRICS)
@@ -107,7 +107,7 @@ def figures(shown: View) -> Markup:
     ]
     ordered = [
         name
-        for group in (*GROUPS, ROUTES)
+        for group in (*GROUPS, CHECKS, ROUTES)
         for name in dict.fromkeys(r.condition for r in records)
         if group_of(name) == group
     ]

@@ -10,9 +10,12 @@ from typing import Literal
 from ..core.record import Record
 from .document import Document, Latency, Target
 
-Group = Literal["clean", "corruptions", "preprocessing", "attacks", "routes"]
+Group = Literal["clean", "corruptions", "preprocessing", "attacks", "checks", "routes"]
 ALL_CORRUPTIONS = "corruptions"  # the condition of a mean over all corruptions
 GROUPS: tuple[Group, ...] = ("clean", "corruptions", "preprocessing", "attacks")
+CHECKS: Group = (
+    "checks"  # noise and attacks without a bound: they say whether an attack works, not what an engine holds
+)
 ROUTES: Group = "routes"  # images on their way to the engine; they answer no question of their own
 
 
@@ -49,9 +52,17 @@ def group_of(condition: str) -> Group:
         return "clean"
     if " via " in condition:
         return ROUTES
+    if _is_check(condition):
+        return CHECKS
     if condition.startswith("preset:"):
         return "preprocessing"
     return "corruptions" if condition == ALL_CORRUPTIONS or re.search(r":\d+\Z", condition) else "attacks"
+
+
+def _is_check(condition: str) -> bool:
+    name, _, settings = condition.partition(":")
+    in_linf = "norm=" not in settings and not name.endswith(("_l1", "_l2"))
+    return name == "noise" or (in_linf and "eps=255" in settings.split(","))
 
 
 def main_metric(group: Group) -> str:
@@ -104,7 +115,7 @@ def pareto_conditions(document: Document) -> tuple[tuple[str, str], ...]:
     Clean accuracy where there is neither.
     """
     measured = [record for record in document.records if not math.isnan(record.value)]
-    attacked = [r for r in measured if r.metric == "robust_accuracy" and group_of(r.condition) != ROUTES]
+    attacked = [r for r in measured if r.metric == "robust_accuracy" and group_of(r.condition) == "attacks"]
     worst = [record for record in attacked if record.condition.startswith("worst-case")]
     chosen = [min(worst or attacked, key=lambda record: record.value)] if attacked else []
     wanted = (

@@ -16,6 +16,11 @@ from robustmq_trt.report.lookup import conditions, engine_names, find, group_of,
         ("square:eps=8,queries=1000", "attacks"),
         ("worst-case:eps=8", "attacks"),
         ("fgsm", "attacks"),
+        ("pgd_l2:eps=255,steps=20", "attacks"),
+        ("worst-case:norm=l2,eps=255", "attacks"),
+        ("noise:eps=8,queries=10", "checks"),
+        ("square:eps=255,queries=1000", "checks"),
+        ("worst-case:eps=255", "checks"),
         ("mifgsm:eps=4,steps=10 via jpeg:90", "routes"),
         ("clean via preset:opencv-area", "routes"),
     ],
@@ -41,6 +46,13 @@ def test_the_hardest_threat_and_the_mean_of_corruptions_are_set_against_speed(sa
         ("worst-case:eps=8", "robust_accuracy"),
         ("corruptions", "mean_accuracy"),
     )
+
+
+def test_an_attack_without_a_bound_is_no_threat_to_set_against_speed(sample: dict[str, Any]) -> None:
+    sample["records"].append({**sample["records"][0], "condition": "worst-case:eps=255", "metric": "robust_accuracy"})
+    sample["records"][-1] |= {"value": 0.0, "low": 0.0, "high": 0.01}
+
+    assert pareto_conditions(Document.from_json(sample))[0] == ("worst-case:eps=8", "robust_accuracy")
 
 
 def test_without_candidates_every_target_is_a_subject(sample: dict[str, Any]) -> None:
