@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.record import Record
 from .conditions import CLEAN, Condition
-from .verdict import route_shares
+from .verdict import route_records, route_shares
 
 if TYPE_CHECKING:
     from .metrics import Study
@@ -31,17 +31,6 @@ def survival_records(study: Study, engine: str, condition: Condition) -> list[Re
         return []
     valid = np.logical_and.reduce([cell.valid for cell in cells])
     clean, attacked, clean_routed, routed = (cell.correct[valid] for cell in cells)
-    return [
-        Record(
-            engine=engine,
-            condition=condition.label,
-            metric=metric,
-            value=share.value,
-            low=share.low,
-            high=share.high,
-            n=share.n,
-            seed=study.seed,
-            identity=cells[-1].identity,
-        )
-        for metric, share in route_shares((clean, attacked), (clean_routed, routed)).items()
-    ]
+    shares = route_shares((clean, attacked), (clean_routed, routed))
+    identity = cells[-1].identity
+    return route_records(shares, engine=engine, condition=condition.label, seed=study.seed, identity=identity)

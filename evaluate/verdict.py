@@ -146,21 +146,31 @@ def verdict(
     found = []
     for route in routes:
         clean, attacked = _right(target, originals, adversarials, labels, route)
-        found += [
-            Record(
-                engine=target.name,
-                condition=f"{condition} via {route.name}",
-                metric=metric,
-                value=share.value,
-                low=share.low,
-                high=share.high,
-                n=share.n,
-                seed=seed,
-                identity={**(identity or {}), **distances},
-            )
-            for metric, share in route_shares(lossless, (clean, attacked)).items()
-        ]
+        shares = route_shares(lossless, (clean, attacked))
+        name = f"{condition} via {route.name}"
+        identified = {**(identity or {}), **distances}
+        found += route_records(shares, engine=target.name, condition=name, seed=seed, identity=identified)
     return found
+
+
+def route_records(
+    shares: Mapping[str, Interval], *, engine: str, condition: str, seed: int, identity: Mapping[str, Any]
+) -> list[Record]:
+    """Give one record for each of a route's shares."""
+    return [
+        Record(
+            engine=engine,
+            condition=condition,
+            metric=metric,
+            value=share.value,
+            low=share.low,
+            high=share.high,
+            n=share.n,
+            seed=seed,
+            identity=identity,
+        )
+        for metric, share in shares.items()
+    ]
 
 
 def route_shares(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> dict[str, Interval]:
