@@ -11,6 +11,7 @@ import importlib.util
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,14 +50,20 @@ def load(name: str, path: Path) -> Contender:
     return lambda answering, image, label: _RUNS[name](module, answering, image, label)
 
 
-def _hopskipjump(module: ModuleType, answering: Answering, image: Floats, label: int) -> None:
+def _hopskipjump(module: ModuleType, answering: Answering, image: Floats, label: int, probes: int = 100) -> None:
     class Model:
         def predict(self, pixels: Any) -> Floats:
             batch = np.float32(pixels[None] if pixels.ndim == 3 else pixels)
             return answering(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
 
     np.random.seed(label)  # noqa: NPY002  # the stream that the authors draw from
-    module.hsja(Model(), image.transpose(1, 2, 0), constraint="linf", num_iterations=10**6, verbose=False)
+    module.hsja(
+        *(Model(), image.transpose(1, 2, 0)),
+        constraint="linf",
+        num_iterations=10**6,
+        init_num_evals=probes,
+        verbose=False,
+    )
 
 
 def _rays(module: ModuleType, answering: Answering, image: Floats, label: int) -> None:
@@ -92,7 +99,13 @@ def _surfree(module: ModuleType, answering: Answering, image: Floats, label: int
     attack(model, torch.from_numpy(image[None]), torch.tensor([label]), basis_params={"basis_type": "dct"})
 
 
-_RUNS = {"hopskipjump": _hopskipjump, "rays": _rays, "adba": _adba, "surfree": _surfree}
+_RUNS = {
+    "hopskipjump": _hopskipjump,
+    "hopskipjump-20": partial(_hopskipjump, probes=20),
+    "rays": _rays,
+    "adba": _adba,
+    "surfree": _surfree,
+}
 
 
 def quietly(run: Callable[[], None]) -> None:
