@@ -19,7 +19,7 @@ from .geometry import Window
 from .resize_taps import Sampling, axis_taps
 
 _BLOCK = 8
-_GROUP = 4  # blocks that are floats at a time: they stay in the cache
+_CACHED = 1 << 16  # source values that are floats at a time
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
@@ -70,8 +70,9 @@ def _along_lines(image: NDArray[Any], axis: _Pass, sampling: Sampling, *, last: 
     rounded = last or sampling.fixed_point
     lines = image.reshape(len(image), -1)
     resampled = np.empty((len(axis.lines) * _BLOCK, lines.shape[1]), np.uint8 if rounded else dtype)
-    for block in range(0, len(axis.lines), _GROUP):
-        group = slice(block, block + _GROUP)
+    blocks = max(1, _CACHED // (axis.lines.shape[1] * lines.shape[1]))
+    for block in range(0, len(axis.lines), blocks):
+        group = slice(block, block + blocks)
         sums = axis.weights[group] @ lines[axis.lines[group]].astype(dtype, copy=False)
         sums = sums.reshape(-1, lines.shape[1])
         top = block * _BLOCK
@@ -118,5 +119,5 @@ def _fixed_point(weights: NDArray[np.float64]) -> NDArray[Any]:
     while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
         bits += 1
     whole = np.trunc(weights * (1 << bits) + np.copysign(0.5, weights))
-    bound = 255 * np.abs(whole).sum(axis=1).max() + (1 << bits)
+    bound = 255 * np.abs(whole).sum(axis=1).max() + 0.5 * (1 << bits)
     return (whole / (1 << bits)).astype(np.float32 if bound < _EXACT_IN_FLOAT32 else np.float64)

@@ -77,12 +77,14 @@ def axis_taps(sampling: Sampling, source: int, outputs: int) -> Taps:
 
 def _cut(first: NDArray[np.int64], weights: Floats, source: int) -> Taps:
     """Move what lies beyond the border onto the edge, and the window of taps inside."""
-    width = min(weights.shape[1], source)
-    start = np.clip(first, 0, source - width)
-    rows = np.arange(len(first))[:, None]
-    columns = np.clip(first[:, None] + np.arange(weights.shape[1]), 0, source - 1) - start[:, None]
-    inside = np.zeros((len(first), width))
-    np.add.at(inside, (rows, np.clip(columns, 0, width - 1)), weights)
+    taps = weights.shape[1]
+    width = min(taps, source)
+    start = first.clip(0, source - width)
+    inside = weights[:, :width].copy()
+    beyond = np.flatnonzero((first < 0) | (first + taps > source))  # few: most lie far from the border
+    columns = (first[beyond, None] + np.arange(taps)).clip(0, source - 1) - start[beyond, None]
+    inside[beyond] = 0
+    np.add.at(inside, (beyond[:, None], columns.clip(0, width - 1)), weights[beyond])
     return Taps(start, inside)
 
 
