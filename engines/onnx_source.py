@@ -32,7 +32,7 @@ def checked_model(path: Path) -> onnx.ModelProto:
     except Exception as error:  # protobuf, checker and file errors share no base class but this
         raise InputError(f"'{path}' is not a valid ONNX model: {first_line(error)}.") from error
     own = {function.domain for function in model.functions}
-    foreign = sorted({node.domain for node in model.graph.node} - _KNOWN_DOMAINS - own)
+    foreign = sorted(_domains(model) - _KNOWN_DOMAINS - own)
     if foreign:
         raise UnsupportedError(
             f"'{path}' uses operators of the domain '{foreign[0]}', which need native code of their own, and no "
@@ -40,6 +40,16 @@ def checked_model(path: Path) -> onnx.ModelProto:
             "that has the library run it and give v2:http://HOST:PORT/MODEL as the target."
         )
     return model
+
+
+def _domains(model: onnx.ModelProto) -> set[str]:
+    """Give the domains of all operators, those inside of functions, branches and loops included."""
+    waiting, found = [*model.graph.node, *(node for function in model.functions for node in function.node)], set()
+    while waiting:
+        node = waiting.pop()
+        found.add(node.domain)
+        waiting += [inner for entry in node.attribute for graph in (entry.g, *entry.graphs) for inner in graph.node]
+    return found
 
 
 def external_hashes(model: onnx.ModelProto, folder: Path) -> dict[str, str]:

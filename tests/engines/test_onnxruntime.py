@@ -137,6 +137,20 @@ def test_operators_of_foreign_domains_are_refused_before_the_runtime_sees_them(s
         OnnxRuntimeEngine.open(path)
 
 
+def test_operators_of_foreign_domains_are_found_inside_of_branches(tmp_path: Path):
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17, "evil" : 1]>
+        g (float[N,3,8,8] x) => (float[N,3] y) <bool c = {1}> {
+          p = GlobalAveragePool (x)
+          q = If (c) <then_branch = a () => (float[N,3,1,1] r) { r = evil.Act (p) },
+                      else_branch = b () => (float[N,3,1,1] s) { s = Identity (p) }>
+          y = Flatten (q)
+        }""")
+    onnx.save(model, tmp_path / "model.onnx")
+
+    with pytest.raises(UnsupportedError, match="domain 'evil'"):
+        OnnxRuntimeEngine.open(tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
