@@ -20,16 +20,21 @@ IMAGES = 16
 DATA = ("--data", assets.images_dir("eval"), "--images", str(IMAGES), "--threads", "1", "--latency", "0")
 
 
-@pytest.fixture(scope="module")
-def v2() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "engines" / "v2_server.py"
-    spec = spec_from_file_location("v2_server", path)
+def loaded(name: str) -> ModuleType:
+    """Import a module that lies beside the engines' tests."""
+    path = Path(__file__).resolve().parents[1] / "engines" / f"{name}.py"
+    spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules["v2_server"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def v2() -> ModuleType:
+    return loaded("v2_server")
 
 
 @pytest.fixture
@@ -71,6 +76,31 @@ def test_a_server_gets_the_rows_of_the_file_it_serves(command, url: str, tmp_pat
     assert target["file"] == url.removeprefix("v2:")
     assert target["engine"] == "remote 0 (in-process)"
     assert target["integer_coverage"] is None
+
+
+def test_a_server_over_grpc_gets_the_same_rows(command, service, tmp_path: Path):
+    grpc_v2 = loaded("grpc_server")
+    other = grpc_v2.Service(score=service.score, shape=service.shape, classes=service.classes, name="embedded")
+
+    with grpc_v2.served(other) as url:
+        attack = ("--attack", "square:eps=8,queries=20")
+        code, out, err = command("evaluate", assets.model_path(), url, *DATA, *attack, "-o", tmp_path, "--json")
+
+    assert code == 0, err
+    records = json.loads(out)["records"]
+    of = {
+        name: {(r["condition"], r["metric"]): r["value"] for r in records if r["engine"] == name}
+        for name in {r["engine"] for r in records}
+    }
+    (remote_name,) = of.keys() - {"model"}
+    assert of[remote_name].items() >= of["model"].items()
+    assert json.loads((tmp_path / "report.json").read_text())["targets"][1]["file"] == url
+
+
+def test_no_server_behind_grpc_is_a_sentence(refused, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote, "Policy", functools.partial(remote.Policy, attempts=2, backoff_s=0.001))
+
+    assert "UNAVAILABLE" in refused("audit", "v2+grpc://127.0.0.1:1/net")
 
 
 def test_a_server_alone_can_be_queried_but_gives_no_gradients(command, url: str, tmp_path: Path):
