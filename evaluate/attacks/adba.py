@@ -40,11 +40,11 @@ def _compared(ray: Ray, attempts: list[Signs], radius: float) -> Part[tuple[Sign
     standing = yield from _fooling(ray, attempts, radius)
     if not standing:
         return None, radius
-    low = 0.0
+    low, widest = 0.0, radius
     for _ in range(_MOST_COMPARISONS):
         if len(standing) == 1:
             break
-        middle = median_radius(low, radius)
+        middle = median_radius(low, radius, widest)
         left = yield from _fooling(ray, standing, middle)
         if left:
             standing, radius = left, middle
@@ -62,19 +62,24 @@ def _fooling(ray: Ray, attempts: list[Signs], radius: float) -> Part[list[Signs]
     return found
 
 
-def median_radius(low: float, high: float) -> float:
-    """Give the radius that the boundary is as likely to lie below as above, between two radii in grey levels.
+def median_radius(low: float, high: float, widest: float) -> float:
+    """Give the radius that the boundary is as likely to lie below as above, of those between two in grey levels.
+
+    Args:
+        low: Radius at which no label changed.
+        high: Radius at which labels changed.
+        widest: The radius that the comparison began at, ``high`` or more.
 
     Example:
-        >>> round(median_radius(0, 255))
-        238
+        >>> round(median_radius(0, 255, 255)), round(median_radius(0, 238, 255))
+        (238, 207)
     """
-    bottom, top = 0.0, 1 - low / high
+    bottom, top = 1 - high / widest, 1 - low / widest
     half = (_mass(bottom) + _mass(top)) / 2
     for _ in range(_MEDIAN_HALVINGS):
         middle = (bottom + top) / 2
         bottom, top = (middle, top) if _mass(middle) < half else (bottom, middle)
-    return (1 - (bottom + top) / 2) * high
+    return (1 - (bottom + top) / 2) * widest
 
 
 def _mass(share: float) -> float:
