@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from ..core.store import ImageRow
 from ..inputs.dataset import Dataset
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
+from .decoded_sets import DecodedOnce
 from .target import Answers
 
 Images = NDArray[np.uint8]
@@ -35,9 +37,17 @@ class Chunk:
         """Hash of which images these are, in order."""
         return sha256_json([sample.sha256 for sample in self.dataset.samples])
 
+    @cached_property
+    def _decoded(self) -> DecodedOnce:
+        return DecodedOnce(self.dataset)
+
     def load(self, pipeline: Pipeline) -> LoadedChunk:
-        """Decode and resize every image; the ones that can't be are kept as failures."""
-        loaded = load_images(self.dataset, pipeline, threads=available_cores())
+        """Decode and resize every image; the ones that can't be are kept as failures.
+
+        What one pipeline decoded, others with that decoder only resize.
+        """
+        cores = available_cores()
+        loaded = load_images(self._decoded.dataset(pipeline, threads=cores), pipeline, threads=cores)
         reasons = {failure.sample.name: failure.reason for failure in loaded.failures}
         samples = self.dataset.samples
         return LoadedChunk(

@@ -1,10 +1,11 @@
-"""One data set prepared in several ways, batch by batch: a file is read once, and decoded once for each decoder."""
+"""One data set prepared in several ways: a file is read once, and decoded once for each decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,56 @@ class PreparedBatch:
     samples: tuple[Sample, ...]
     images: Mapping[str, Images]
     failures: tuple[Failure, ...]
+
+
+class DecodedOnce:
+    """A data set whose files are decoded when a pipeline first asks for them, and then kept in memory.
+
+    Args:
+        dataset: The files.
+        cap_bytes: Most memory the pixels may take; files beyond it are decoded anew each time.
+    """
+
+    def __init__(self, dataset: Dataset, *, cap_bytes: int = 256 << 20) -> None:
+        self._dataset, self._free = dataset, cap_bytes
+        self._kept: dict[tuple[Any, ...], Dataset] = {}
+
+    def dataset(self, pipeline: Pipeline, *, threads: int) -> Dataset:
+        """Give the data set as a pipeline's decoder leaves it; preparing it gives the same images as the files do.
+
+        Args:
+            pipeline: Only its decoder and what belongs to that matter. A reduced decoding is never kept.
+            threads: Decoding threads, at least 1.
+        """
+        if pipeline.reduced_decoding:
+            return self._dataset
+        key = _decoding(pipeline)
+        if key not in self._kept:
+            with ThreadPoolExecutor(threads) as pool:
+                found = pool.map(lambda sample: _with_pixels(sample, pipeline), self._dataset.samples)
+                self._kept[key] = replace(self._dataset, samples=tuple(map(self._within_cap, found)))
+        return self._kept[key]
+
+    def _within_cap(self, pair: tuple[Sample, Sample]) -> Sample:
+        stored, decoded = pair
+        size = 0 if isinstance(decoded.source, Path) else decoded.source.nbytes
+        if size > self._free:
+            return stored
+        self._free -= size
+        return decoded
+
+
+def _with_pixels(sample: Sample, pipeline: Pipeline) -> tuple[Sample, Sample]:
+    """Give a sample as stored and decoded; one that does not decode stays as it is, and fails where it is used."""
+    try:
+        content = sample.read()
+        if not isinstance(content, bytes):
+            return sample, sample
+        decoded = replace(sample, source=pipeline.decode(content))
+        decoded.__dict__["sha256"] = sample.sha256  # random streams belong to the stored image
+    except InputError:
+        return sample, sample
+    return sample, decoded
 
 
 def prepared_batches(dataset: Dataset, ways: Sequence[Way], *, batch: int, threads: int) -> Iterator[PreparedBatch]:

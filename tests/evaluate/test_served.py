@@ -8,8 +8,9 @@ import pytest
 
 from robustmq_trt import assets
 from robustmq_trt.core.errors import InputError, UnsupportedError
+from robustmq_trt.evaluate.chunk import Chunk
 from robustmq_trt.evaluate.corruptions.jpeg import encode
-from robustmq_trt.evaluate.decoded_sets import Way, prepared_batches
+from robustmq_trt.evaluate.decoded_sets import DecodedOnce, Way, prepared_batches
 from robustmq_trt.evaluate.served import NO_ANSWER, serve
 from robustmq_trt.evaluate.systematic import grid_ways
 from robustmq_trt.inputs import pipeline as pipeline_module
@@ -68,6 +69,43 @@ def test_a_reduced_decoding_is_shared_with_no_other_geometry(photos, tiny_pipeli
 
     for way in ways:
         np.testing.assert_array_equal(batch.images[way.name], load_images(photos, way.pipeline, threads=1).images)
+
+
+def test_a_chunk_decodes_its_files_once_for_all_presets_of_a_decoder(photos, tiny_pipeline, decodings):
+    chunk = Chunk(first=0, dataset=photos)
+    presets = [tiny_pipeline, replace(tiny_pipeline, resize="opencv-area"), replace(tiny_pipeline, decoder="opencv")]
+
+    loaded = [chunk.load(preset) for preset in presets]
+
+    assert sorted(decodings) == ["opencv"] * 12 + ["pillow"] * 12
+    for preset, found in zip(presets, loaded, strict=True):
+        whole = load_images(photos, preset, threads=1)
+        np.testing.assert_array_equal(found.images, whole.images)
+        assert found.hashes == whole.hashes
+
+
+def test_pixels_beyond_the_cap_are_not_kept(photos, tiny_pipeline, decodings):
+    first = photos.samples[0]
+    size = tiny_pipeline.decode(first.read()).nbytes
+    decodings.clear()
+    kept = DecodedOnce(replace(photos, samples=(first, *photos.samples)), cap_bytes=size)
+
+    dataset = kept.dataset(tiny_pipeline, threads=2)
+
+    assert [isinstance(sample.source, np.ndarray) for sample in dataset.samples[:2]] == [True, False]
+    assert kept.dataset(tiny_pipeline, threads=2) is dataset
+    assert len(decodings) == 13
+    assert dataset.manifest == kept.dataset(replace(tiny_pipeline, reduced_decoding=True), threads=1).manifest
+
+
+def test_a_file_that_does_not_decode_still_fails_with_its_reason(tiny_pipeline, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "bad.png").write_bytes(b"no")
+
+    (row,) = Chunk(first=0, dataset=open_dataset(tmp_path)).load(tiny_pipeline).invalid
+
+    assert (row.name, row.valid) == ("a/bad.png", False)
+    assert row.reason
 
 
 def test_a_quality_stores_the_decoded_image_once_more(photos, tiny_pipeline):
