@@ -285,8 +285,7 @@ def _with_flags(study: Study, found: Sequence[Record]) -> list[Record]:
     attacks = {condition.label for condition in study.attacks} | set(_worst_case_members(study))
     flagged = []
     for record in found:
-        flags = by_engine[record.engine] if record.condition in attacks else ()
-        flagged.append(
-            replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, record.condition), ())))
-        )
+        attack = record.condition.partition(" via ")[0]  # what is wrong with an attack is wrong with it on every route
+        flags = by_engine[record.engine] if attack in attacks else ()
+        flagged.append(replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, attack), ()))))
     return flagged

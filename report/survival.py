@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..core.record import Record
 from . import format as wording
 from .lookup import ROUTES, group_of
-from .markup import Markup, join, text
-from .parts import Column, View, absent, bounded, paragraph, section, table
+from .markup import Markup, text
+from .parts import Column, View, absent, bounded, paragraph, record_flags, section, table
 
 _METRICS = {
     "clean_accuracy": "Clean, same route",
@@ -33,7 +33,7 @@ def survival(shown: View) -> Markup:
         here = [record for record in records if _attack(record) == attack]
         places = dict.fromkeys((record.engine, record.condition) for record in here)
         groups.append((wording.condition_title(attack), [_row(shown, here, *place) for place in places]))
-    return section("survival", title, paragraph(_NOTE, "note"), table(title, columns, groups))
+    return section("survival", title, paragraph(_NOTE, "note"), table(title, columns, groups), record_flags(records))
 
 
 def _attack(record: Record) -> str:
@@ -50,4 +50,5 @@ def _figure(record: Record | None) -> Markup:
     if record is None:
         return text(wording.NONE)
     bounds = f"{wording.interval(record.low, record.high, record.unit)}, n = {record.n}"
-    return join([bounded(wording.percent(record.value), bounds)])
+    flagged = bool(record.flags) and record.metric != "clean_accuracy"
+    return bounded(wording.percent(record.value), bounds, flagged=flagged)

@@ -260,6 +260,16 @@ def test_a_route_is_no_attack_of_its_own():
     assert not any(label.startswith("worst-case") for label in labels)
 
 
+def test_a_route_carries_the_flags_of_its_attack():
+    cells = {("int8", c.label): cell(column) for c, column in ROUTED.items()}
+    cells["int8", TRANSFER.label] = cell(ROUTED[TRANSFER], zero_gradient=np.full(8, 0.5))
+
+    found = records(study(cells, *ROUTED))
+
+    assert find(found, "int8", TRANSFER.via("jpeg:90").label, "survival").flags == ("zero-gradients",)
+    assert find(found, "int8", "clean via jpeg:90", "accuracy").flags == ()
+
+
 def test_a_route_without_its_control_gives_no_records():
     cells = {("int8", c.label): cell(column) for c, column in ROUTED.items() if c != CLEAN.via("jpeg:90")}
 
