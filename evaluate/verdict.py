@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, unknown
 from ..core.record import Record
 from ..core.statistics import Interval, wilson
 from ..inputs.catalog import PRESETS
@@ -51,7 +51,7 @@ def all_routes(presets: Sequence[str] = (), qualities: Sequence[int] = QUALITIES
     """
     for name in presets:
         if name not in PRESETS:
-            raise InputError(f"Unknown preset '{name}'. Known: {', '.join(PRESETS)}.")
+            raise unknown("preset", name, PRESETS)
     return [
         LOSSLESS,
         *(Route(name=f"jpeg:{quality}", quality=quality) for quality in qualities),
