@@ -164,3 +164,32 @@ def test_an_unknown_precision_is_refused(net, ranges):
 def test_a_missing_range_is_refused(net, ranges):
     with pytest.raises(InputError, match="lacks"):
         quantize_wide(net, RangeTable(**{**vars(ranges), "ranges": {}}), precision="fp8")
+
+
+def test_a_layer_kept_in_float_keeps_its_weights(net, ranges):
+    held = constants(quantize_wide(net, ranges, precision="fp8", keep_float=["b"]))
+
+    np.testing.assert_array_equal(held["wb"], constants(net)["wb"])
+    assert "wb_quantized" not in held
+    assert "wa_quantized" in held
+
+
+@pytest.mark.parametrize("precision", WIDE)
+def test_a_batch_normalization_that_stayed_alone_is_quantized_too(make_model, images, precision: str):
+    vectors = {name: np.full(3, value, np.float32) for name, value in (("g", 2), ("h", 0.5), ("m", 0.25), ("v", 4))}
+    alone = make_model(
+        """net (float[N,3,8,8] image) => (float[N,3] logits) {
+            [r] r = Relu(image)
+            [n] n = BatchNormalization(r, g, h, m, v)
+            [p] p = GlobalAveragePool(n)
+            [f] logits = Flatten(p)
+        }""",
+        vectors,
+    )
+    found = dict.fromkeys(quantizable_tensors(alone, profile="trt-s8"), (-8.0, 8.0))
+    table = RangeTable(method="minmax", images=1, model_sha256="", data_sha256="", preset="", ranges=found)
+
+    wide = quantize_wide(alone, table, precision=precision)
+
+    assert any(name.endswith("_quantized") for name in constants(wide))
+    np.testing.assert_allclose(run(wide, images(alone, 4)), run(alone, images(alone, 4)), atol=0.05)
