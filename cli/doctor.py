@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from ..core.provenance import provenance
-from ..engines.catalog import BackendStatus, doctor
+from ..engines.backend import BackendStatus
+from ..engines.catalog import doctor
 from .options import Subparsers, add_common, print_json, table
 
 

@@ -1,15 +1,14 @@
-"""The table of backends: which targets each one takes, whether it works here, and how to install it."""
+"""The table of backends: which targets each one takes, how to install it, and the door through which it is opened."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.errors import InputError, UnsupportedError, unknown
+from .backend import Backend, BackendStatus, status
 from .child import ChildEngine, Isolation
 from .cuda_driver import find_gpu
 from .device import provider
@@ -21,56 +20,6 @@ from .remote import RemoteEngine
 from .remote_retry import Policy
 from .tensorrt import TensorRtEngine
 from .trust import trusted_files
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backend:
-    """One runtime.
-
-    Attributes:
-        name: What the user calls it.
-        suffixes: File endings it takes, lower-case.
-        module: Module that must be importable.
-        install: The exact line that installs it.
-        open: Builds an engine from a path or URL, with a number of threads (None: all) and the simulation switch.
-        named_suffixes: File endings of other backends that it takes where the target names it.
-        probes: What must also work; each raises `UnsupportedError` with the reason where it does not.
-        native_code: Whether its files are native code: opened only with their hash named, and in a child process.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    module: str
-    install: str
-    open: Callable[[str, int | None, bool], Engine]
-    named_suffixes: tuple[str, ...] = ()
-    probes: tuple[Callable[[], object], ...] = ()
-    native_code: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackendStatus:
-    """Whether one backend works here.
-
-    Attributes:
-        name: Name of the backend.
-        works: True if its module could be imported.
-        version: Version of the module; empty where it does not work.
-        reason: Why it does not work; empty where it does.
-        install: The exact line that installs it.
-        suffixes: File endings it takes, with its name in front where it takes them by name only.
-    """
-
-    name: str
-    works: bool
-    version: str
-    reason: str
-    install: str
-    suffixes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the status as JSON data."""
-        return asdict(self)
 
 
 def _open_onnxruntime(path: str, threads: int | None, simulate: bool) -> Engine:
@@ -239,9 +188,9 @@ def open_engine(
     if not is_url(path) and not Path(path).is_file():
         raise InputError(f"Model file '{path}' does not exist. Check the path.")
     files = trusted_files(Path(path), trust) if backend.native_code else {}
-    status = _status(backend)
-    if not status.works:
-        raise UnsupportedError(f"Backend '{backend.name}' does not work here: {status.reason}. Run: {backend.install}")
+    state = status(backend)
+    if not state.works:
+        raise UnsupportedError(f"Backend '{backend.name}' does not work here: {state.reason}. Run: {backend.install}")
     simulate = simulate or prefix == SIMULATION
     if is_url(path):  # nothing of it runs here, so of the limits only the deadline has a meaning
         return _open_remote(path, threads, simulate, limits=isolate)
@@ -296,26 +245,4 @@ def _prefixes() -> tuple[str, ...]:
 
 def doctor() -> list[BackendStatus]:
     """Say for every backend of this version whether it works here."""
-    return [_status(backend) for backend in BACKENDS]
-
-
-def _status(backend: Backend) -> BackendStatus:
-    version, reasons = "", []
-    try:
-        module, package = import_module(backend.module), import_module(backend.module.partition(".")[0])
-        version = str(getattr(module, "__version__", getattr(package, "__version__", "unknown")))
-    except Exception as error:  # a broken native library fails in its own ways
-        reasons.append(str(error) or type(error).__name__)
-    for probe in backend.probes:
-        try:
-            probe()
-        except UnsupportedError as error:
-            reasons.append(str(error).rstrip("."))
-    return BackendStatus(
-        name=backend.name,
-        works=not reasons,
-        version="" if reasons else version,
-        reason="; ".join(reasons),
-        install=backend.install,
-        suffixes=backend.suffixes or tuple(f"{backend.name}:{ending}" for ending in backend.named_suffixes),
-    )
+    return [status(backend) for backend in BACKENDS]

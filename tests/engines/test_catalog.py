@@ -5,8 +5,6 @@ import pytest
 from robustmq_trt.core.errors import InputError, UnsupportedError
 from robustmq_trt.engines.catalog import (
     BACKENDS,
-    Backend,
-    _status,
     doctor,
     find_backend,
     open_engine,
@@ -100,18 +98,3 @@ def test_doctor_reports_every_backend_with_version_or_reason():
         assert bool(status.version) == status.works
         assert bool(status.reason) != status.works
         assert status.install.startswith("pip install")
-
-
-def test_doctor_says_why_a_missing_module_does_not_work():
-    absent = Backend(
-        name="absent", suffixes=(".absent",), module="no_such_module_here", install="pip install it", open=_never
-    )
-
-    status = _status(absent)
-
-    assert not status.works
-    assert "no_such_module_here" in status.reason
-
-
-def _never(path: Path, threads: int | None, simulate: bool):
-    raise AssertionError("must not be opened")
