@@ -24,6 +24,7 @@ SIZES = [
     ((375, 500), (256, 341)),
     ((40, 30), (224, 224)),
     ((300, 800), (8, 9)),  # reductions of 37 and 89: weights too fine for sums in float32
+    ((300, 350), (60, 64)),  # of 5: sums around the middle level
     ((64, 64), (32, 32)),
     ((7, 5), (3, 9)),
     ((2, 3), (2, 1)),
@@ -62,6 +63,17 @@ def test_torch_is_met_bit_for_bit_at_any_size(sides: tuple[int, ...], resizer: s
     resized = resize(image, height=sides[2], width=sides[3], resizer=resizer)
 
     np.testing.assert_array_equal(resized, by_torch(image, sides[2:], TORCH[resizer]))
+
+
+@pytest.mark.parametrize("resizer", ["torch-bicubic-antialias", "torch-bilinear-antialias"])
+@pytest.mark.parametrize("levels", [(0, 1), (254, 255), (0, 255)])
+def test_extreme_levels_are_met_bit_for_bit_at_every_reduction(resizer: str, levels: tuple[int, int]) -> None:
+    for factor in (1.2, 2.1, 3.3, 4.2, 5.1, 6.7, 7.9, 8.5):
+        image = np.array(levels, np.uint8)[noise(int(20 * factor), int(23 * factor)) % 2]
+
+        resized = resize(image, height=20, width=23, resizer=resizer)
+
+        np.testing.assert_array_equal(resized, by_torch(image, (20, 23), TORCH[resizer]))
 
 
 @pytest.mark.parametrize("resizer", sorted(RESIZERS))
