@@ -113,7 +113,7 @@ def parse_attack(spec: str) -> Condition:
             raise unknown(f"setting of attack '{name}':", key, [*settings, *choices])
     if settings["eps"] > 255 and entry.norm == "linf":
         raise InputError(f"Expected `eps` in 1..255 grey levels, got {settings['eps']}.")
-    named = tuple((key, word) for key, word in words.items() if word != choices[key][0])
+    named = tuple((key, words[key]) for key, (usual, *_) in choices.items() if words.get(key, usual) != usual)
     return Condition(kind="attack", name=name, settings=tuple(settings.items()), words=named)
 
 

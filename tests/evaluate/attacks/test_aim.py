@@ -29,6 +29,12 @@ def test_the_goal_is_part_of_the_label_and_of_the_threat_model() -> None:
     assert not is_targeted(parse_attack("square:goal=untargeted"))
 
 
+def test_the_order_of_words_makes_no_other_condition() -> None:
+    specs = "square:start=mifgsm,goal=targeted", "square:goal=targeted,start=mifgsm"
+
+    assert parse_attack(specs[0]) == parse_attack(specs[1])
+
+
 @pytest.mark.parametrize("spec", ["rays:goal=targeted", "mifgsm:goal=targeted"])
 def test_an_attack_that_cannot_aim_refuses_a_goal(spec: str) -> None:
     with pytest.raises(InputError, match="goal"):
