@@ -19,6 +19,7 @@ from .decode import DECODERS, decode
 from .exif import EXIF_POLICIES
 from .geometry import CROP_ROUNDINGS, GEOMETRIES, LETTERBOX_FILLS, SIZE_ROUNDINGS, Layout, lay_out
 from .resize import RESIZERS, resize
+from .tensors import arranged, looked_up
 
 Triple = tuple[float, float, float]
 
@@ -159,8 +160,8 @@ class Pipeline:
             )
         images = np.ascontiguousarray(images[..., ::-1] if self.colour == "bgr" else images)
         if self.dtype == "uint8" or not images.size:
-            return _arranged(images, self.layout).astype(self.dtype, order="C", copy=False)
-        return _planes(images, self._table) if self.layout == "nchw" else _interleaved(images, self._table)
+            return arranged(images, self.layout).astype(self.dtype, order="C", copy=False)
+        return looked_up(images, self._table, self.layout)
 
     @cached_property
     def _table(self) -> NDArray[Any]:
@@ -236,24 +237,6 @@ def _bordered(image: NDArray[np.uint8], layout: Layout, size: tuple[int, int], f
     bordered = np.full((*size, 3), fill, np.uint8)
     bordered[top : top + image.shape[0], left : left + image.shape[1]] = image
     return bordered
-
-
-def _planes(images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
-    count, height, width, _ = images.shape
-    tensor = np.empty((count, 3, height * width), table.dtype)
-    for channel, plane in enumerate(cv2.split(images.reshape(count * height, width, 3))):
-        cv2.LUT(plane.reshape(count, height * width), table[channel][None], dst=tensor[:, channel])
-    return tensor.reshape(count, 3, height, width)
-
-
-def _interleaved(images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
-    count, height, width, _ = images.shape
-    tensor = cv2.LUT(images.reshape(count * height, width, 3), np.ascontiguousarray(table.T)[None])
-    return np.asarray(tensor, dtype=table.dtype).reshape(images.shape)
-
-
-def _arranged(images: NDArray[np.uint8], layout: str) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if layout == "nchw" else images
 
 
 def _checked_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
