@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import RobustMQError
+from ..core.errors import InputError, RobustMQError
 from ..core.randomness import image_stream
 from ..core.store import ImageRow
 from ..inputs.catalog import PRESETS
@@ -45,15 +45,21 @@ class Shown:
 
 
 def shown_images(run: Run, condition: Condition, chunk: Chunk, loaded: LoadedChunk) -> Shown:
-    """Make the images of a condition that is the same for all engines."""
+    """Make the images of a condition that is the same for all engines.
+
+    Raises:
+        InputError: If a preset cannot prepare an image that the engines' own preprocessing can.
+    """
     match condition.kind:
         case "clean":
             return Shown(images=loaded.images)
         case "corruption":
             return Shown(images=_corrupted(run, condition, loaded))
         case "preset":
-            pipeline = run.targets[0].pipeline.with_geometry_of(PRESETS[condition.name])
-            return Shown(images=chunk.load(pipeline).images)
+            served = chunk.load(run.targets[0].pipeline.with_geometry_of(PRESETS[condition.name]))
+            if reasons := [row.reason for row in served.invalid if row.name in loaded.names]:
+                raise InputError(f"This preset cannot prepare {len(reasons)} of the images; the first: {reasons[0]}")
+            return Shown(images=served.images[np.isin(served.names, loaded.names)])
         case "attack":
             return _transferred(run, condition, loaded)
         case "route":

@@ -117,7 +117,12 @@ class _ChunkWalk:
 
     def _measure(self, condition: Condition, pending: list[tuple[Target, str, dict[str, Any]]]) -> None:
         loaded = self._decoded()
-        shown = self._shown(condition.base, loaded)
+        try:
+            shown = self._shown(condition.base, loaded)
+        except InputError as error:  # the images of this condition cannot be made; the run goes on
+            for target, key, identity in pending:
+                self._walk.add(_task(target, key, identity, condition, status="failed", reason=str(error)))
+            return
         for target, key, identity in pending:
             if blind := blind_reason(condition.base, self._walk.run.score_access(target)):
                 self._skip(condition, [(target, key, identity)], blind)

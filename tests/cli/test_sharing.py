@@ -1,8 +1,11 @@
 """What `evaluate` makes of an image, it makes once for all engines of a run."""
 
+import json
+
 import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate import cells
 from robustmq_trt.inputs import pipeline
 
@@ -62,3 +65,27 @@ def test_what_is_stored_is_not_decoded_again(command, engines, tmp_path, decoded
 
     assert code == 0
     assert decoded == []
+
+
+def test_an_image_that_only_a_preset_cannot_prepare_fails_that_cell_with_a_sentence(
+    command, engines, tmp_path, monkeypatch
+):
+    bad, original = max(assets.images_dir("eval").glob("*/*.jpg")).read_bytes(), pipeline.decode
+
+    def refusing(content, **how):
+        if how["decoder"] == "opencv" and content == bad:
+            raise InputError("It does not decode.")
+        return original(content, **how)
+
+    monkeypatch.setattr(pipeline, "decode", refusing)
+    monkeypatch.setitem(globals(), "IMAGES", 200)
+
+    code, out, _ = evaluate(command, engines, tmp_path / "run", "--shift", "opencv-area", "--json")
+
+    document = json.loads(out)
+    assert code == 3
+    assert document["totals"]["failed"] == 2
+    assert all(
+        "cannot prepare 1 of the images; the first: It does not" in entry["reason"]
+        for entry in document["totals"]["reasons"]
+    )
