@@ -5,10 +5,11 @@ thread; the same file is run directly, on one thread too. One process takes the 
 within each round. Needs ROBUSTMQ_DATA and ROBUSTMQ_SERVERS, and a quiet machine: under load, client and server together
 get more of it than a direct run gets, and the ratio to that comes out too kind.
 
-    python benchmarks/bench_remote.py [--rounds 60] [--servers triton mlserver] [--json FILE]
+    python benchmarks/bench_remote.py [--rounds 60] [--servers triton mlserver] [--schemes http v2+grpc] [--json FILE]
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -29,12 +30,12 @@ sys.path.insert(0, str(ROOT / "tests" / "engines" / "servers"))
 import launch  # noqa: E402  # lies beside the tests that share it
 
 GOALS = {"direct": 0.70, "tritonclient": 1.0}
-# A batch of MobileNetV2 is 200 MB as JSON, which is all that MLServer takes over HTTP.
+# A batch of MobileNetV2 is 200 MB as JSON, all that MLServer takes over HTTP; over gRPC requests stay below 4 MiB.
 MODELS = {"triton": ("resnet20_cifar10_float", "mobilenet_v2_float"), "mlserver": ("resnet20_cifar10_float",)}
 _RESAMPLES = 10_000
 
 
-def timed(file: Path, server: str, batch: int, arguments: argparse.Namespace, folder: Path) -> dict:
+def timed(file: Path, server: str, scheme: str, batch: int, arguments: argparse.Namespace, folder: Path) -> dict:
     engine = OnnxRuntimeEngine.open(file, threads=1)
     spec = engine.spec
     output = engine._session.get_outputs()[0].name
@@ -48,7 +49,7 @@ def timed(file: Path, server: str, batch: int, arguments: argparse.Namespace, fo
     # JSON and large images take so long that fewer rounds have to do.
     rounds = arguments.rounds if server == "triton" else max(5, arguments.rounds // 6)
     rounds = rounds if spec.height < 100 else max(5, rounds // 4)
-    with launch.running(server, file, signature, folder / f"{server}-{file.stem}-{batch}") as url:
+    with launch.running(server, file, signature, folder / f"{server}-{file.stem}-{batch}", scheme=scheme) as url:
         command = [python, ROOT / "benchmarks" / "remote_contender.py", "--file", file, "--url", url]
         settings = ["--batch", batch, "--rounds", rounds, "--calls", 1 if batch > 1 else 20, "--seed", arguments.seed]
         answer = subprocess.run(
@@ -78,8 +79,8 @@ def verdict(ratio: dict, goal: float) -> str:
     return "missed" if ratio["high"] < goal else "not distinguishable from the goal"
 
 
-def row(file: Path, server: str, batch: int, arguments: argparse.Namespace, folder: Path) -> dict:
-    found = timed(file, server, batch, arguments, folder)
+def row(file: Path, server: str, scheme: str, batch: int, arguments: argparse.Namespace, folder: Path) -> dict:
+    found = timed(file, server, scheme, batch, arguments, folder)
     spans, busy = found.pop("spans_ns"), found.pop("cpu_ns")
     ratios = {}
     for name, goal in GOALS.items():
@@ -102,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--servers", nargs="+", default=["triton", "mlserver"])
+    parser.add_argument("--schemes", nargs="+", default=["http", "v2+grpc"])
     parser.add_argument("--batches", nargs="+", type=int, default=[64])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -111,8 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for server in arguments.servers:
             for model in MODELS[server]:
-                for batch in arguments.batches:
-                    rows.append(row(models / f"{model}.onnx", server, batch, arguments, Path(folder)))
+                for scheme, batch in itertools.product(arguments.schemes, arguments.batches):
+                    rows.append(row(models / f"{model}.onnx", server, scheme, batch, arguments, Path(folder)))
                     print(json.dumps(rows[-1], indent=2), file=sys.stderr)
     document = {
         "claim": __doc__.splitlines()[0],

@@ -12,7 +12,6 @@ from importlib.metadata import version
 
 import numpy as np
 import onnxruntime as ort
-import tritonclient.http as triton
 
 from robustmq_trt.engines.remote import RemoteEngine
 
@@ -25,8 +24,26 @@ def direct(file: str):
     return entry, exit_, lambda batch: session.run(None, {entry.name: batch})[0]
 
 
-def triton_client(url: str, entry, exit_, *, binary: bool):
+def over_grpc(url: str, entry, exit_):
+    """Give the call as Triton's documentation writes it, on one kept channel."""
+    import tritonclient.grpc as triton
+
+    origin, _, model = url.removeprefix("v2+grpc://").rpartition("/")
+    client = triton.InferenceServerClient(origin)
+    wanted = triton.InferRequestedOutput(exit_.name)
+
+    def call(batch: np.ndarray) -> np.ndarray:
+        tensor = triton.InferInput(entry.name, list(batch.shape), "FP32")
+        tensor.set_data_from_numpy(batch)
+        return client.infer(model, [tensor], outputs=[wanted]).as_numpy(exit_.name)
+
+    return call
+
+
+def over_http(url: str, entry, exit_, *, binary: bool):
     """Give the call as Triton's documentation writes it: a new input object per request, on one kept connection."""
+    import tritonclient.http as triton
+
     origin, _, model = url.removeprefix("http://").rpartition("/")
     client = triton.InferenceServerClient(origin, network_timeout=300.0, connection_timeout=300.0)
     wanted = triton.InferRequestedOutput(exit_.name, binary_data=binary)
@@ -51,11 +68,14 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     entry, exit_, local = direct(options.file)
     engine = RemoteEngine.open(options.url, watch_every=sys.maxsize)  # probes are timed by nobody's client
-    binary = "binary" in engine.provenance()["transport"]
+    if options.url.startswith("v2+grpc"):
+        theirs = over_grpc(options.url, entry, exit_)
+    else:
+        theirs = over_http(options.url, entry, exit_, binary="binary" in engine.provenance()["transport"])
     contenders = {
         "direct": local,
         "robustmq-trt": engine.infer,
-        "tritonclient": triton_client(options.url, entry, exit_, binary=binary),
+        "tritonclient": theirs,
     }
     levels = rng.integers(0, 256, (options.batch, *entry.shape[1:]))  # what images are made of
     batch = (levels / np.float32(127.5) - 1).astype(np.float32)
