@@ -114,7 +114,8 @@ def corruptions(folder: Path) -> list[dict[str, Any]]:
     shares = total_shares(study)
     claims = [claim for name in shares for claim in corruption_claims(study, name)]
     claims += engine_claims("natural noise", shares, reference=NAMES[0], ladder=LADDER, seed=study.seed)
-    return [claim.to_json() for claim in claims]
+    files = {name: cell.identity["target"]["sha256"] for (name, _), cell in study.results.cells.items()}
+    return [{**claim.to_json(), "engines": files} for claim in claims]
 
 
 def save(
