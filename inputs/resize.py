@@ -113,7 +113,7 @@ def _nearest(source: int, outputs: int, offset: float) -> NDArray[np.int64]:
 
 RESIZERS: Mapping[str, Resizer] = {
     # DALI gives the weight of what lies beyond the border to the edge.
-    "dali-triangular": _separable("DALI, from its source", Sampling(antialias=True, border="replicate")),
+    "dali-triangular": _separable("DALI on a CPU, within 1 level", Sampling(antialias=True, border="replicate")),
     "ffmpeg-bicubic": _ffmpeg("bicubic"),
     "ffmpeg-bilinear": _ffmpeg("bilinear"),
     "opencv-area": _opencv(cv2.INTER_AREA),

@@ -9,6 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -34,6 +35,8 @@ def test_every_preset_has_its_golden_checksums_and_no_other_has() -> None:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_make_the_same_pixels_and_tensors_as_ever(name: str) -> None:
+    if PRESETS[name].resize == "opencv-cubic" and not cv2.ipp.useIPP():
+        pytest.skip("needs an OpenCV with Intel's IPP, whose cubic rounds otherwise than OpenCV's own")
     assert checksums(name) == json.loads(GOLDEN.read_text())[name]
 
 
