@@ -20,6 +20,7 @@ from .resize_taps import Sampling, axis_taps
 
 _CACHED = 1 << 16  # source values that are floats at a time
 _EXACT_IN_FLOAT32 = 1 << 24
+_EXACT_BITS = 22  # 8 of the pixel and twice 22 are less than the 53 of a float64
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _rounded(sums: NDArray[Any], sampling: Sampling, middle: int) -> NDArray[Any
 @lru_cache(maxsize=256)  # building one takes a third of the time of resizing an image, and images share their sizes
 def _axis_pass(sampling: Sampling, source: int, outputs: int, first: int, count: int) -> _Pass:
     taps = axis_taps(sampling, source, outputs)
-    weights, middle = _fixed_point(taps.weights) if sampling.fixed_point else (taps.weights, 0)
+    weights, middle = _fixed_point(taps.weights) if sampling.fixed_point else (_exact(taps.weights), 0)
     starts, weights = taps.first[first : first + count], weights[first : first + count]
     start, stop = int(starts[0]), int(starts[-1]) + weights.shape[1]
     size = 8 if weights.shape[1] <= 4 else 4  # long rows of weights overlap less
@@ -109,6 +110,11 @@ def _axis_pass(sampling: Sampling, source: int, outputs: int, first: int, count:
     if sampling.fixed_point:  # half up, as an integer shift rounds
         matrices[:, :, width] = 0.5 + middle * (matrices.sum(axis=2) - 1)
     return _Pass(count, start, stop, middle, lines, matrices)
+
+
+def _exact(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round weights so that float64 holds both passes exactly, and halves fall alike whatever the order of the sums."""
+    return np.rint(weights * 2.0**_EXACT_BITS) / 2.0**_EXACT_BITS
 
 
 def _fixed_point(weights: NDArray[np.float64]) -> tuple[NDArray[Any], int]:
