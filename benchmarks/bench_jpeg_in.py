@@ -1,4 +1,4 @@
-"""Claim: MobileNetV2 INT8 behind a JPEG-in pipeline falls to every family within 8 and 4 grey levels.
+"""Claim: behind a JPEG-in pipeline no image of MobileNetV2 INT8 holds at 8 or 4 levels; what transfers survives JPEG.
 
 Built here with 128 calibration images; 100 other images, decoded from their JPEG files, cropped, attacked at model
 size. Transfer examples come from the float model's twin and from another architecture (MobileNetV1 0.75, which sees
