@@ -22,6 +22,7 @@ from .conditions import CLEAN, Condition
 from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
 from .paired import with_verdicts
+from .rates import record
 from .results import Cell, Results
 from .spread import percentile
 from .survival import survival_records
@@ -210,9 +211,9 @@ def _corruption_mean(study: Study, engine: str) -> list[Record]:
         return []
     share, valid = mine
     mean = paired_bootstrap(share[valid], np.zeros(int(valid.sum())), seed=study.seed)
-    record = _record(study, engine, "corruptions", "mean_accuracy", mean, identity={"corruptions": labels})
+    mean_record = _record(study, engine, "corruptions", "mean_accuracy", mean, identity={"corruptions": labels})
     if engine == study.engines[0] or reference is None:
-        return [record]
+        return [mean_record]
     both = valid & reference[1]
     change = share[both] - reference[0][both]
     interval = paired_bootstrap(share[both], reference[0][both], seed=study.seed)
@@ -228,7 +229,7 @@ def _corruption_mean(study: Study, engine: str) -> list[Record]:
         p_value=mcnemar_exact(gained, lost),  # here the sign test on images that survive more or fewer corruptions
         detectable=2.8 * spread / float(np.sqrt(interval.n)),
     )
-    return [replace(record, comparison=_comparison(study, difference))]
+    return [replace(mean_record, comparison=_comparison(study, difference))]
 
 
 def _survived(study: Study, engine: str, labels: Sequence[str]) -> tuple[NDArray[np.float64], Bools] | None:
@@ -250,18 +251,7 @@ def _record(
     unit: str = "share",
     identity: Mapping[str, object] | None = None,
 ) -> Record:
-    return Record(
-        engine=engine,
-        condition=condition,
-        metric=metric,
-        value=interval.value,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        seed=study.seed,
-        unit=unit,
-        identity=identity or {},
-    )
+    return record(engine, condition, metric, interval, study.seed, identity=identity, unit=unit)
 
 
 def _comparison(study: Study, difference: PairedDifference) -> Comparison:
@@ -284,8 +274,8 @@ def _with_flags(study: Study, found: Sequence[Record]) -> list[Record]:
     masked = masked_conditions(study.results, study.engines, study.attacks)
     attacks = {condition.label for condition in study.attacks} | set(_worst_case_members(study))
     flagged = []
-    for record in found:
-        attack = record.condition.partition(" via ")[0]  # what is wrong with an attack is wrong with it on every route
-        flags = by_engine[record.engine] if attack in attacks else ()
-        flagged.append(replace(record, flags=(*record.flags, *flags, *masked.get((record.engine, attack), ()))))
+    for entry in found:
+        attack = entry.condition.partition(" via ")[0]  # what is wrong with an attack is wrong with it on every route
+        flags = by_engine[entry.engine] if attack in attacks else ()
+        flagged.append(replace(entry, flags=(*entry.flags, *flags, *masked.get((entry.engine, attack), ()))))
     return flagged

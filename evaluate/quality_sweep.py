@@ -12,8 +12,9 @@ from ..core.statistics import Interval
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import Way
 from .paired import compare, with_verdicts
+from .rates import record
 from .served import Served
-from .served_records import accuracy, change, flips, missing, record
+from .served_records import accuracy, change, flips, missing
 
 QUALITIES = (100, 95, 90, 85, 75, 50, 30, 10)
 """libjpeg's qualities, 4:2:0, encoded at the stored size before the resize."""

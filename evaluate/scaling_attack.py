@@ -17,8 +17,8 @@ from ..inputs.dataset import Dataset, Sample
 from ..inputs.geometry import Layout, lay_out
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import Images, Way
+from .rates import record, share
 from .scaling_leverage import VISIBLE, Matrix, resize_matrix
-from .served_records import record, share
 from .target import Target, answer
 
 PICTURES = "pictures"

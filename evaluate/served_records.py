@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from ..core.record import Comparison, Record
+from ..core.record import Record
 from ..core.statistics import Interval, wilson
 from .paired import compare
+from .rates import record, share
 from .served import Served
 
 
@@ -44,36 +39,3 @@ def flips(served: Served, place: tuple[str, str], other: tuple[str, str], seed: 
 def missing(engine: str, condition: str, reason: str, seed: int) -> Record:
     """Give the row of what could not be measured: no images, and the reason as a flag."""
     return record(engine, condition, "accuracy", wilson(0, 0), seed, flags=(f"missing: {reason}",))
-
-
-def share(hits: NDArray[np.bool_]) -> Interval:
-    """Give the share of true entries with its Wilson interval."""
-    return wilson(int(hits.sum()), hits.size)
-
-
-def record(
-    engine: str,
-    condition: str,
-    metric: str,
-    interval: Interval,
-    seed: int,
-    comparison: Comparison | None = None,
-    identity: Mapping[str, Any] | None = None,
-    flags: tuple[str, ...] = (),
-    unit: str = "share",
-) -> Record:
-    """Give a record of an interval."""
-    return Record(
-        engine=engine,
-        condition=condition,
-        metric=metric,
-        value=interval.value,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        seed=seed,
-        unit=unit,
-        flags=flags,
-        identity=identity or {},
-        comparison=comparison,
-    )

@@ -14,8 +14,9 @@ from ..inputs.pipeline import Pipeline
 from ..inputs.systematic_grid import ROBUSTMQ_GRID
 from .decoded_sets import Way
 from .paired import Floats, Statistic, compare, compare_statistic, statistic_interval, with_verdicts
+from .rates import record, share
 from .served import Served
-from .served_records import accuracy, flips, missing, record, share
+from .served_records import accuracy, flips, missing
 
 REFERENCE_CELL = "pillow/pillow-bilinear"
 """The cell that flips are counted against: what most networks are trained with."""

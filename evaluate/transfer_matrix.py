@@ -16,6 +16,7 @@ from .attacks.catalog import ATTACKS, TransferEntry
 from .attacks.gradient import TransferResult, TransferTask
 from .conditions import Condition
 from .masking import ZERO_GRADIENT_LIMIT
+from .rates import record, share
 from .target import Target, answer, scores
 from .twin.agreement import Agreement, agree
 from .twin.twin import Twin
@@ -100,15 +101,20 @@ def transfer_matrix(
         found += _agreement_records(source, seen, seed)
         refusal = source.missing or (seen.refusal if seen else "")
         if source.twin is None or refusal:
-            found += [_record(t.name, label, "transfer", 0, 0, seed, (refusal,), _identity(source)) for t in targets]
+            found += [
+                record(t.name, label, "transfer", wilson(0, 0), seed, flags=(refusal,), identity=_identity(source))
+                for t in targets
+            ]
             continue
         knows = source.twin.scores(pictures.images).argmax(axis=1) == pictures.labels
         made = entry.craft(_task(source.twin, pictures, seed), dict(condition.settings))
         for target in targets:
             both = knows & right[target.name]
             fooled = both & ~_right(target, made.adversarials, pictures.labels)
-            counts = int(fooled.sum()), int(both.sum())
-            found.append(_record(target.name, label, "transfer", *counts, seed, _flags(made), _identity(source)))
+            passed = share(fooled[both])
+            found.append(
+                record(target.name, label, "transfer", passed, seed, flags=_flags(made), identity=_identity(source))
+            )
             if routes:
                 found += verdict(
                     target,
@@ -149,8 +155,9 @@ def _agreement_records(source: Source, seen: Agreement | None, seed: int) -> lis
     difference = seen.largest_difference if np.isfinite(seen.largest_difference) else None
     identity = {**_identity(source), "largest_logit_difference": difference}
     same, flags = seen.same, ("below-gate",) if seen.refusal else ()
-    share = round(same.value * same.n), same.n
-    return [_record(source.engine, f"clean from {source.name}", "twin_agreement", *share, seed, flags, identity)]
+    return [
+        record(source.engine, f"clean from {source.name}", "twin_agreement", same, seed, flags=flags, identity=identity)
+    ]
 
 
 def _flags(made: TransferResult) -> tuple[str, ...]:
@@ -159,28 +166,3 @@ def _flags(made: TransferResult) -> tuple[str, ...]:
 
 def _identity(source: Source) -> dict[str, Any]:
     return {"source": source.name, "source_kind": source.kind, "source_sha256": source.sha256}
-
-
-def _record(
-    engine: str,
-    condition: str,
-    metric: str,
-    successes: int,
-    n: int,
-    seed: int,
-    flags: tuple[str, ...],
-    identity: dict[str, Any],
-) -> Record:
-    share = wilson(successes, n)
-    return Record(
-        engine=engine,
-        condition=condition,
-        metric=metric,
-        value=share.value,
-        low=share.low,
-        high=share.high,
-        n=share.n,
-        seed=seed,
-        flags=flags,
-        identity=identity,
-    )

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, unknown
 from ..core.record import Record
-from ..core.statistics import Interval, wilson
+from ..core.statistics import Interval
 from ..inputs.catalog import PRESETS
 from ..inputs.decode import decode
 from ..inputs.pipeline import Pipeline
 from .conditions import CLEAN, Condition
 from .corruptions.jpeg import encode as encode_jpeg
+from .rates import record, share
 from .target import Target, answer
 
 Images = NDArray[np.uint8]
@@ -157,20 +158,7 @@ def route_records(
     shares: Mapping[str, Interval], *, engine: str, condition: str, seed: int, identity: Mapping[str, Any]
 ) -> list[Record]:
     """Give one record for each of a route's shares."""
-    return [
-        Record(
-            engine=engine,
-            condition=condition,
-            metric=metric,
-            value=share.value,
-            low=share.low,
-            high=share.high,
-            n=share.n,
-            seed=seed,
-            identity=identity,
-        )
-        for metric, share in shares.items()
-    ]
+    return [record(engine, condition, metric, found, seed, identity=identity) for metric, found in shares.items()]
 
 
 def route_shares(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> dict[str, Interval]:
@@ -187,10 +175,10 @@ def route_shares(lossless: tuple[Bools, Bools], routed: tuple[Bools, Bools]) -> 
     clean, attacked = routed
     fooled = lossless[0] & ~lossless[1] & clean
     return {
-        "clean_accuracy": wilson(int(clean.sum()), len(clean)),
-        "robust_accuracy": wilson(int((clean & attacked).sum()), len(clean)),
-        "attack_success": wilson(int((clean & ~attacked).sum()), int(clean.sum())),
-        "survival": wilson(int((fooled & ~attacked).sum()), int(fooled.sum())),
+        "clean_accuracy": share(clean),
+        "robust_accuracy": share(clean & attacked),
+        "attack_success": share(~attacked[clean]),
+        "survival": share(~attacked[fooled]),
     }
 
 

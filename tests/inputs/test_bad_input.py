@@ -1,4 +1,4 @@
-"""The README's table of unusual and damaged images, row by row, through every decoder."""
+"""The guide's table of unusual and damaged images, row by row, through every decoder."""
 
 from __future__ import annotations
 
