@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper, parser
 from PIL import Image
@@ -22,8 +23,6 @@ from robustmq_trt.export.lower import lower
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.profiles import PROFILES
 from robustmq_trt.export.qdq import quantize
-
-runtime = pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 NET = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -89,9 +88,9 @@ def build(request, profile):
 
 
 def answers(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
-    options = runtime.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, {"image": images})[0]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from robustmq_trt.assets import images_dir
@@ -87,8 +88,6 @@ def test_a_channels_last_graph_full_of_transposes_runs_in_integers_and_agrees_wi
 
 
 def test_an_unoptimised_dynamo_export_runs_in_integers_at_any_batch(tmp_path, capsys):
-    torch = pytest.importorskip("torch", reason="needs the torch extra")
-    pytest.importorskip("onnxscript", reason="needs the torch extra")
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 8, 3, 2, bias=False), torch.nn.BatchNorm2d(8), torch.nn.ReLU6()]
     head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10)]

@@ -24,7 +24,6 @@ def pool(colours) -> Dataset:
 
 @pytest.fixture(scope="module")
 def sets(pool, tiny_net, tiny_pipeline):
-    pytest.importorskip("onnxruntime", reason="needs the cpu extra")
     twin = Twin.open(tiny_net, tiny_pipeline, threads=1)
     return {entry.name: entry for entry in calibration_sets(pool, tiny_pipeline, size=20, twin=twin)}
 

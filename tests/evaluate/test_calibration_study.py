@@ -14,7 +14,6 @@ from robustmq_trt.evaluate.calibration_study import Exam, StudyPlan, calibration
 from robustmq_trt.evaluate.questions import Questions, logits
 from robustmq_trt.inputs.dataset import Dataset, Sample
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 PLAN = StudyPlan(methods=("minmax", "percentile:99"), threads=1)
 
 

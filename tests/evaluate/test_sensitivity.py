@@ -17,8 +17,6 @@ from robustmq_trt.evaluate.sensitivity import keep_float
 from robustmq_trt.evaluate.twin.twin import Twin
 from robustmq_trt.export.qdq import quantize
 
-pytest.importorskip("onnxruntime", reason="needs the cpu extra")
-
 
 @pytest.fixture
 def build(tiny_net, tiny_pipeline, colours):

@@ -27,7 +27,6 @@ HASHES = ["a1", "b2", "c3"]
 
 @pytest.fixture(scope="module")
 def reference() -> Iterator[ModuleType]:
-    pytest.importorskip("torch", reason="needs the torch extra")
     spec = importlib.util.spec_from_file_location("torch_attacks", Path(__file__).with_name("torch_attacks.py"))
     assert spec is not None
     assert spec.loader is not None

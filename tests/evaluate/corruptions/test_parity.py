@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from robustmq_trt.evaluate.corruptions.catalog import CORRUPTIONS
 from robustmq_trt.evaluate.corruptions.legacy import legacy_draws
@@ -39,7 +40,6 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reference]:
     """Run imagecorruptions 1.1.2 after seeding, with stand-ins for two modules that were removed since."""
     if importlib.util.find_spec("imagecorruptions") is None:
         pytest.skip("imagecorruptions is not installed: pip install imagecorruptions==1.1.2")
-    ndimage = pytest.importorskip("scipy.ndimage", reason="needs scipy")
     monkeypatch.setitem(
         sys.modules,
         "scipy.ndimage.interpolation",

@@ -9,7 +9,6 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torch_reference() -> ModuleType:
-    pytest.importorskip("torch", reason="needs the torch extra")
     spec = importlib.util.spec_from_file_location("torch_reference", Path(__file__).with_name("torch_reference.py"))
     assert spec is not None
     assert spec.loader is not None
