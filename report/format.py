@@ -25,6 +25,8 @@ _METRICS = {
     "clean_accuracy": "clean accuracy on the same route",
     "attack_success": "attack success",
     "survival": "survival of what fooled the engine",
+    "mce_c_bar": "mCE of ImageNet-C-bar",
+    "relative_mce_c_bar": "relative mCE of ImageNet-C-bar",
     "mean_queries": "queries, mean",
     "median_queries": "queries, median",
 }
@@ -44,10 +46,28 @@ _NAMES = {
     "corruptions": "all corruptions",
     "worst-case": "worst case",
     "jpeg": "JPEG",
-    "square": "Square",
-    "mifgsm": "MI-FGSM",
-    "pgd": "PGD",
+    "adba": "ADBA",
+    "bsr": "BSR",
+    "difgsm": "DI-FGSM",
+    "ditifgsm": "DI-TI-FGSM",
     "fgsm": "FGSM",
+    "hopskipjump": "HopSkipJump",
+    "mifgsm": "MI-FGSM",
+    "nes": "NES",
+    "nifgsm": "NI-FGSM",
+    "pgd": "PGD",
+    "pgd_l1": "PGD in L1",
+    "pgd_l2": "PGD in L2",
+    "pgn": "PGN",
+    "prgf": "P-RGF",
+    "rays": "RayS",
+    "signhunter": "SignHunter",
+    "sinifgsm": "SI-NI-FGSM",
+    "square": "Square",
+    "square_l2": "Square in L2",
+    "surfree": "SurFree",
+    "tifgsm": "TI-FGSM",
+    "vmifgsm": "VMI-FGSM",
 }
 
 
@@ -168,7 +188,7 @@ def figure(record: Record) -> str:
 
 def metric_label(metric: str) -> str:
     """Give a metric's name in words; an unknown one as it is written."""
-    return _METRICS.get(metric, metric.replace("_", " "))
+    return _METRICS.get(metric, metric.replace("_", " ").replace("mce", "mCE"))
 
 
 def flag(name: str) -> str:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from robustmq_trt.evaluate.attacks.catalog import ATTACKS
 from robustmq_trt.report import format as wording
 
 
@@ -53,6 +54,7 @@ def test_a_unit_is_written_once_per_interval() -> None:
     ("condition", "words"),
     [
         ("clean", "clean images"),
+        ("adba:eps=8,queries=200", "ADBA, eps 8/255, 200 queries"),
         ("worst-case:eps=8", "worst case, eps 8/255"),
         ("jpeg:3", "JPEG, severity 3"),
         ("motion_blur:5", "motion blur, severity 5"),
@@ -64,6 +66,19 @@ def test_a_unit_is_written_once_per_interval() -> None:
 )
 def test_a_condition_is_worded_for_a_reader(condition: str, words: str) -> None:
     assert wording.condition_label(condition) == words
+
+
+@pytest.mark.parametrize("attack", sorted({*ATTACKS} - {"linear", "noise"}))
+def test_an_attack_is_written_as_its_authors_do(attack: str) -> None:
+    assert wording.condition_label(attack) != attack
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("mce", "mCE"), ("mce_alexnet", "mCE alexnet"), ("mce_c_bar", "mCE of ImageNet-C-bar"), ("accuracy", "accuracy")],
+)
+def test_a_metric_is_worded_for_a_reader(metric: str, words: str) -> None:
+    assert wording.metric_label(metric) == words
 
 
 @pytest.mark.parametrize(
