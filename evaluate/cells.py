@@ -121,7 +121,7 @@ def attack_with_queries(
         target.pipeline,
         batch=target.batch,
         budget=attack.budget,
-        score_access=run.score_access(target),
+        score_access="label" if entry.needs == "labels" else run.score_access(target),
         output_kind=target.engine.spec.output_kind,
         pad=target.pad,
     )

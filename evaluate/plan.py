@@ -10,7 +10,7 @@ from typing import Any
 from ..core.files import sha256_json
 from ..core.store import SCHEMA_VERSION
 from ..inputs.dataset import Dataset
-from .attacks.catalog import is_targeted, needs_surrogate
+from .attacks.catalog import access_used, is_targeted, needs_surrogate
 from .attacks.gradient import GradientSource
 from .chunk import Chunk
 from .conditions import CLEAN, Condition
@@ -125,7 +125,7 @@ class Run:
             if condition.name == "frost" and not condition.unsupported:
                 identity["frost"] = textures_sha256(self.plan.frost_dir)
         if condition.base.kind == "attack":
-            identity["score_access"] = self.score_access(target)
+            identity["score_access"] = access_used(condition.base, self.score_access(target))
             identity["surrogate"] = (
                 self.surrogate.sha256 if self.surrogate and needs_surrogate(condition.base) else None
             )

@@ -151,6 +151,14 @@ def needs_surrogate(condition: Condition) -> bool:
     return is_transfer(condition) or start_of(condition) is not None
 
 
+def access_used(condition: Condition, offered: str) -> str:
+    """Say what an attack uses of the scores it is offered: all, ``"label"``, or ``"none"`` if it asks nothing."""
+    entry = ATTACKS.get(condition.name)
+    if isinstance(entry, QueryEntry):
+        return offered if entry.needs == "scores" else "label"
+    return "none"
+
+
 def blind_reason(condition: Condition, access: str) -> str:
     """Say why an attack can't run on what the attacker sees, empty where it can."""
     entry = ATTACKS.get(condition.name) if condition.kind == "attack" else None
