@@ -74,13 +74,7 @@ class OpenVinoEngine:
         return self._spec
 
     def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score a batch.
-
-        Args:
-            batch: (N, *spec.image_shape) of type ``spec.dtype``, already normalised, N >= 1.
-
-        Returns:
-            (N, classes) float32, contiguous; values that are not finite are handed out as they are.
+        """Score a batch; see ``Engine.infer``.
 
         Raises:
             InputError: If shape or type differ from the spec, or the engine is closed.
