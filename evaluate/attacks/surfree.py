@@ -16,6 +16,8 @@ _BISECTIONS = 7
 _SHORTEST_ARC = 0.01
 # The authors' own example; the paper's 100 would take gigabytes for a batch of 224 x 224 images.
 _REMEMBERED = 10
+# A direction shorter than this share of what was drawn is what float32 left of nothing.
+_ROUNDING = 1e-5
 
 
 def surfree(scene: Scene) -> Search:
@@ -105,7 +107,8 @@ class Directions:
     def __init__(self, original: Floats, rng: np.random.Generator) -> None:
         self._rng = rng
         spectrum = dct(dct(original / np.float32(255), 0), 1)
-        self._weights = np.tanh(spectrum) * low_half(*original.shape[:2])[:, :, None]
+        self._low = np.broadcast_to(low_half(*original.shape[:2])[:, :, None], original.shape)
+        self._weights = np.tanh(spectrum) * self._low
         self._last: list[Floats] = []
 
     def draw(self, step: Floats) -> Floats:
@@ -115,20 +118,28 @@ class Directions:
         while True:
             drawn = self._rng.integers(-1, 2, size=self._weights.shape, dtype=np.int8)
             direction = inverse_dct(inverse_dct(drawn * self._weights, 0), 1).astype(np.float32)
+            before = _length(direction)
             for other in (*self._last, *first):
                 direction -= np.float32((direction * other).sum(dtype=np.float64)) * other
-            if length := _length(direction):
+            if (length := _length(direction)) > _ROUNDING * before:
                 break
+            self._make_room()
         direction /= np.float32(length)
         self._last = [*self._last, direction][-_REMEMBERED:]
         return direction
+
+    def _make_room(self) -> None:
+        """Forget a direction where those remembered leave none; a flat image has few, a black one none of its own."""
+        if not self._last:
+            self._weights = self._low.astype(np.float64)
+        self._last = self._last[1:]
 
 
 def low_half(height: int, width: int) -> NDArray[np.bool_]:
     """Mark the half of the frequencies that is lowest, diagonal by diagonal, (height, width) bool."""
     order = np.add.outer(np.arange(height), np.arange(width))
     ranks = np.argsort(np.argsort(order, axis=None, kind="stable"), kind="stable")
-    marked: NDArray[np.bool_] = (ranks < order.size // 2).reshape(order.shape)
+    marked: NDArray[np.bool_] = (ranks < max(order.size // 2, 1)).reshape(order.shape)
     return marked
 
 

@@ -77,3 +77,17 @@ def test_surfree_comes_near_the_smallest_distance_to_a_plane(rng: np.random.Gene
     result = state.result(0)
     assert result.success
     assert smallest <= l2_squared(result.adversarial, image) ** 0.5 <= 125
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (77, 77, 77), (255, 0, 0)])
+def test_a_flat_image_has_directions_too(rng: np.random.Generator, colour: tuple[int, int, int]) -> None:
+    """A black image has no spectrum to draw from, and one of a single colour has three directions at most."""
+    image = np.full((8, 8, 3), colour, np.float32)
+    step = np.zeros_like(image)
+    step[..., 0] = 1
+    directions = Directions(image, rng)
+
+    drawn = np.stack([directions.draw(step) for _ in range(12)]).reshape(12, -1)
+
+    np.testing.assert_allclose((drawn**2).sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(drawn @ step.ravel(), 0, atol=1e-4)
