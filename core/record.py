@@ -19,10 +19,11 @@ class Comparison:
         difference: Value minus the reference's, in the record's unit.
         low: Lower 95 % bound of the difference (paired bootstrap).
         high: Upper 95 % bound of the difference.
-        p_value: Exact McNemar test.
+        p_value: Of shares of images the exact McNemar test; of means the paired z-test, of statistics over conditions
+            the paired bootstrap.
         p_holm: The same, adjusted by Holm over all comparisons of the run; it decides the verdict.
-        wrong_to_right: Images only this engine gets right.
-        right_to_wrong: Images only the reference gets right.
+        wrong_to_right: Images only this engine gets right; of means, images whose value is better here.
+        right_to_wrong: Images only the reference gets right; of means, images whose value is better there.
         detectable: Smallest true difference found at 80 % power.
         verdict: ``better`` or ``worse`` only if ``p_holm`` < 0.05.
     """

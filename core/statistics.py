@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+Z_DETECT = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.80)
+"""Standard errors of an effect that a two-sided 5 % test finds four times out of five."""
+
 _RESAMPLES = 10_000
-# z(0.975) + z(0.80): a two-sided 5 % test that finds a true effect four times out of five.
-_Z_DETECT = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.80)
+_DRAWN_AT_ONCE = 1 << 22  # counts, 32 MB of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +136,41 @@ def paired_bootstrap(
     if candidate.shape != reference.shape or candidate.size == 0:
         raise ValueError(f"Expected two equal, non-empty shapes, got {candidate.shape} and {reference.shape}.")
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    values, counts = np.unique(differences, return_counts=True)
-    n = differences.size
-    # Drawing how often each distinct value appears is the same distribution as drawing indices, and far cheaper.
-    draws = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
-    low, high = np.quantile(draws @ values / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(value=float(differences.mean()), low=float(low), high=float(high), n=n)
+    means = resampled_means(differences[:, None], seed=seed, resamples=resamples)
+    low, high = bootstrap_bounds(means[:, 0])
+    return Interval(value=float(differences.mean()), low=low, high=high, n=differences.size)
+
+
+def resampled_means(
+    table: NDArray[np.bool_] | NDArray[np.float64], *, seed: int, resamples: int = _RESAMPLES
+) -> NDArray[np.float64]:
+    """Give the column means of a table whose rows are drawn anew, with replacement, as many as it has.
+
+    How often each distinct row appears is drawn rather than indices: the same distribution, and far cheaper. A few
+    resamples are drawn at a time, so that memory does not grow with rows times resamples.
+
+    Args:
+        table: (N, C), one row per image.
+        seed: Seed of the resampling.
+        resamples: Number R of resamples.
+
+    Returns:
+        (R, C) float64.
+    """
+    rows, counts = np.unique(table, axis=0, return_counts=True)
+    rng, shares = np.random.default_rng(seed), counts / len(table)
+    step = max(1, _DRAWN_AT_ONCE // len(rows))
+    means = np.empty((resamples, table.shape[1]))
+    for start in range(0, resamples, step):
+        drawn = rng.multinomial(len(table), shares, size=min(step, resamples - start))
+        means[start : start + step] = drawn @ rows.astype(np.float64) / len(table)
+    return means
+
+
+def bootstrap_bounds(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the 2.5 % and the 97.5 % quantile of a statistic over its resamples, (R,)."""
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def paired_difference(candidate: NDArray[np.bool_], reference: NDArray[np.bool_], *, seed: int) -> PairedDifference:
@@ -151,17 +182,18 @@ def paired_difference(candidate: NDArray[np.bool_], reference: NDArray[np.bool_]
         seed: Seed of the bootstrap.
 
     Returns:
-        The difference with its paired bootstrap interval, the exact McNemar test and the detectable difference. With
-        no discordant pair the bootstrap has no spread; the bounds are then those of a discordant rate of 0 in n
-        (Clopper-Pearson), on both sides.
+        The difference with its paired bootstrap interval, the exact McNemar test and the detectable difference. Where
+        all pairs differ alike (as a rule: not at all) the bootstrap has no spread; then pairs that differ otherwise
+        may make up what their rate of 0 in n allows (Clopper-Pearson), in whichever direction they can.
     """
     wrong_to_right = int(np.sum(candidate & ~reference))
     right_to_wrong = int(np.sum(~candidate & reference))
     interval = paired_bootstrap(candidate.astype(np.float64), reference.astype(np.float64), seed=seed)
     low, high = interval.low, interval.high
-    if wrong_to_right + right_to_wrong == 0:
-        high = 1 - ((1 - CONFIDENCE) / 2) ** (1 / interval.n)
-        low = -high
+    if low == high:
+        unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / interval.n)
+        reach = unseen * (1 + abs(interval.value))
+        low, high = max(-1.0, low - reach), min(1.0, high + reach)
     return PairedDifference(
         difference=interval.value,
         low=low,
@@ -184,7 +216,7 @@ def minimum_detectable_difference(discordant: int, n: int) -> float:
     Reference:
         Normal approximation to McNemar's test (Miettinen 1968), two-sided 5 %.
     """
-    return min(1.0, _Z_DETECT * float(np.sqrt(max(discordant, 1))) / n)
+    return min(1.0, Z_DETECT * float(np.sqrt(max(discordant, 1))) / n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

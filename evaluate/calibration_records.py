@@ -69,7 +69,9 @@ def study_records(outcomes: Mapping[str, Outcome], *, baseline: str, attack: str
                     n=rate.n,
                     seed=seed,
                     identity=outcome.identity,
-                    comparison=None if before is None else compare(str(first), values, before, seed),
+                    comparison=None
+                    if before is None
+                    else compare(str(first), values, before, seed, less_is_better=metric == LESS_IS_BETTER),
                 )
             )
     return with_verdicts(found, less_is_better=(LESS_IS_BETTER,))

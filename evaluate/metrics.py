@@ -12,7 +12,6 @@ from ..core.record import Comparison, Record
 from ..core.statistics import (
     Interval,
     PairedDifference,
-    mcnemar_exact,
     paired_bootstrap,
     paired_difference,
     wilson,
@@ -21,7 +20,7 @@ from .attacks.catalog import is_targeted, strength
 from .conditions import CLEAN, Condition
 from .corruption_errors import corruption_errors
 from .masking import engine_flags, masked_conditions
-from .paired import with_verdicts
+from .paired import compare, with_verdicts
 from .rates import record
 from .results import Cell, Results
 from .spread import percentile
@@ -148,7 +147,7 @@ def _robustness(
     if engine == study.engines[0] or reference is None:
         return found
     reference_held, reference_valid = reference
-    for place, images in ((0, valid & reference_valid), (2, common)):
+    for place, images in ((0, valid & reference_valid), (2, common & reference_valid)):
         if images.any():
             difference = paired_difference(held[images], reference_held[images], seed=study.seed)
             found[place] = replace(found[place], comparison=_comparison(study, difference))
@@ -215,21 +214,10 @@ def _corruption_mean(study: Study, engine: str) -> list[Record]:
     if engine == study.engines[0] or reference is None:
         return [mean_record]
     both = valid & reference[1]
-    change = share[both] - reference[0][both]
-    interval = paired_bootstrap(share[both], reference[0][both], seed=study.seed)
-    gained, lost = int((change > 0).sum()), int((change < 0).sum())
-    spread = float(change.std(ddof=1)) if change.size > 1 else 0.0
-    difference = PairedDifference(
-        difference=interval.value,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        wrong_to_right=gained,
-        right_to_wrong=lost,
-        p_value=mcnemar_exact(gained, lost),  # here the sign test on images that survive more or fewer corruptions
-        detectable=2.8 * spread / float(np.sqrt(interval.n)),
-    )
-    return [replace(mean_record, comparison=_comparison(study, difference))]
+    if not both.any():
+        return [mean_record]
+    comparison = compare(study.engines[0], share[both], reference[0][both], study.seed)
+    return [replace(mean_record, comparison=comparison)]
 
 
 def _survived(study: Study, engine: str, labels: Sequence[str]) -> tuple[NDArray[np.float64], Bools] | None:

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.record import Comparison, Record
-from ..core.statistics import CONFIDENCE, Interval, holm, paired_bootstrap, paired_difference
+from ..core.statistics import (
+    Z_DETECT,
+    Interval,
+    bootstrap_bounds,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    paired_difference,
+    resampled_means,
+)
 
 _SIGNIFICANCE = 0.05
-_RESAMPLES = 10_000
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -21,18 +29,23 @@ Statistic = Callable[[Floats], Floats]
 """Takes (R, C) column means, one row per resample; gives (R,) numbers."""
 
 
-def compare(reference: str, values: Bools | Floats, before: Bools | Floats, seed: int) -> Comparison:
+def compare(
+    reference: str, values: Bools | Floats, before: Bools | Floats, seed: int, *, less_is_better: bool = False
+) -> Comparison:
     """Compare two columns over the same images: shares by McNemar's exact test, means by the paired z-test.
+
+    Means that change alike on every image have no spread for a z; they are compared by the sign test.
 
     Args:
         reference: What ``before`` belongs to.
         values: (N,) bool, or float64 in any unit.
         before: (N,) the same for the reference.
         seed: Seed of the bootstrap.
+        less_is_better: Whether a smaller mean is the better one.
 
     Returns:
         The comparison; its verdict is left to `with_verdicts`. For means, gained (``wrong_to_right``) counts the images
-        whose value is smaller, lost those whose value is larger.
+        whose value is better, lost those whose value is worse.
     """
     if values.dtype == np.bool_:
         difference = paired_difference(values.astype(np.bool_), before.astype(np.bool_), seed=seed)
@@ -41,9 +54,11 @@ def compare(reference: str, values: Bools | Floats, before: Bools | Floats, seed
         return _comparison(reference, bounds, difference.p_value, flips, difference.detectable)
     change = values.astype(np.float64) - before
     bounds = paired_bootstrap(values.astype(np.float64), before.astype(np.float64), seed=seed)
-    spread = float(change.std() / np.sqrt(change.size))
-    p_value = 2 * NormalDist().cdf(-abs(bounds.value) / spread) if spread else float(bounds.value == 0)
-    return _comparison(reference, bounds, p_value, (int((change < 0).sum()), int((change > 0).sum())), 2.8 * spread)
+    less, more = int((change < 0).sum()), int((change > 0).sum())
+    spread = float(change.std(ddof=1) / np.sqrt(change.size)) if change.size > 1 else 0.0
+    p_value = 2 * NormalDist().cdf(-abs(bounds.value) / spread) if spread else mcnemar_exact(less, more)
+    flips = (less, more) if less_is_better else (more, less)
+    return _comparison(reference, bounds, p_value, flips, Z_DETECT * spread)
 
 
 def statistic_interval(table: Bools, statistic: Statistic, seed: int) -> Interval:
@@ -58,7 +73,7 @@ def statistic_interval(table: Bools, statistic: Statistic, seed: int) -> Interva
     Reference:
         Efron & Tibshirani 1993, section 13.3, whole rows resampled.
     """
-    low, high = _bounds(statistic(_resampled_means(table, seed)))
+    low, high = bootstrap_bounds(statistic(resampled_means(table, seed=seed)))
     return Interval(value=float(statistic(table.mean(axis=0)[None])[0]), low=low, high=high, n=len(table))
 
 
@@ -79,9 +94,9 @@ def compare_statistic(reference: str, table: Bools, before: Bools, statistic: St
     Reference:
         Efron & Tibshirani 1993, section 15.4: the achieved significance level.
     """
-    means = _resampled_means(np.concatenate([table, before], axis=1), seed)
+    means = resampled_means(np.concatenate([table, before], axis=1), seed=seed)
     drawn = statistic(means[:, : table.shape[1]]) - statistic(means[:, table.shape[1] :])
-    low, high = _bounds(drawn)
+    low, high = bootstrap_bounds(drawn)
     value = float((statistic(table.mean(axis=0)[None]) - statistic(before.mean(axis=0)[None]))[0])
     rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     change = table.sum(axis=1) - before.sum(axis=1)
@@ -90,7 +105,7 @@ def compare_statistic(reference: str, table: Bools, before: Bools, statistic: St
         Interval(value=value, low=low, high=high, n=len(table)),
         min(1.0, 2 * (1 + rarer) / (len(drawn) + 1)),
         (int((change > 0).sum()), int((change < 0).sum())),
-        2.8 * float(drawn.std()),
+        Z_DETECT * float(drawn.std()),
     )
 
 
@@ -118,19 +133,6 @@ def _decided(comparison: Comparison, p_holm: float, *, less_is_better: bool) -> 
         return replace(comparison, p_holm=p_holm)
     better = (comparison.difference > 0) != less_is_better
     return replace(comparison, p_holm=p_holm, verdict="better" if better else "worse")
-
-
-def _resampled_means(table: Bools, seed: int) -> Floats:
-    """Draw how often each distinct row appears, 10,000 times, and give the column means."""
-    rows, counts = np.unique(table, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(table), counts / len(table), size=_RESAMPLES)
-    means: Floats = drawn @ rows.astype(np.float64) / len(table)
-    return means
-
-
-def _bounds(drawn: Floats) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def _comparison(

@@ -60,7 +60,8 @@ def _against_stored(served: Served, engine: str, reference: str | None, seed: in
         yield change(served, engine, way, STORED, "accuracy_change", seed)
         yield flips(served, (engine, way), (engine, STORED), seed)
         if reference is not None:
-            found = compare(reference, _drop(served, engine, way), _drop(served, reference, way), seed)
+            drops = _drop(served, engine, way), _drop(served, reference, way)
+            found = compare(reference, *drops, seed, less_is_better=True)
             interval = Interval(value=found.difference, low=found.low, high=found.high, n=served.labels.size)
             yield record(engine, way, "drop_difference", interval, seed, found)
 

@@ -14,6 +14,7 @@ from robustmq_trt.core.statistics import (
     minimum_detectable_difference,
     paired_bootstrap,
     paired_difference,
+    resampled_means,
     wilson,
 )
 
@@ -93,6 +94,25 @@ def test_equal_answers_still_leave_an_interval():
 
     assert result.high == pytest.approx(stats.beta.ppf(0.975, 1, 100), rel=1e-6)
     assert result.low == -result.high
+
+
+def test_pairs_that_all_flip_still_leave_an_interval():
+    all_flip = paired_difference(np.ones(10, dtype=bool), np.zeros(10, dtype=bool), seed=0)
+    one_image = paired_difference(np.zeros(1, dtype=bool), np.ones(1, dtype=bool), seed=0)
+
+    lowest = stats.beta.ppf(0.025, 10, 1)  # share that flips, if all 10 of 10 do
+    assert (all_flip.low, all_flip.high) == (pytest.approx(lowest - (1 - lowest), rel=1e-6), 1.0)
+    assert one_image.low == -1.0
+    assert one_image.high == pytest.approx(0.95)
+
+
+def test_resampled_means_are_the_same_however_many_are_drawn_at_once(rng, monkeypatch):
+    table = rng.random((60, 3))
+    whole = resampled_means(table, seed=4, resamples=100)
+
+    monkeypatch.setattr("robustmq_trt.core.statistics._DRAWN_AT_ONCE", 7 * 60)
+
+    np.testing.assert_allclose(resampled_means(table, seed=4, resamples=100), whole, rtol=1e-12)
 
 
 def test_holm_equals_scipy_free_definition():

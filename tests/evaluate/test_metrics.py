@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from robustmq_trt.core.record import Record
 from robustmq_trt.core.statistics import mcnemar_exact, wilson
@@ -87,6 +88,22 @@ def test_raw_ar_and_common_correct_stand_side_by_side():
     assert (common.value, common.n) == (pytest.approx(2 / 3), 3)
     assert common.comparison is not None
     assert common.comparison.wrong_to_right == 1
+
+
+def test_common_correct_compares_only_images_that_both_engines_were_asked_about():
+    cells = {
+        ("float", "clean"): cell("11111"),
+        ("float", SQUARE.label): cell("110--"),  # the last two were never attacked: they are not lost
+        ("int8", "clean"): cell("11111"),
+        ("int8", SQUARE.label): cell("10111"),
+    }
+
+    found = records(study(cells, SQUARE))
+
+    comparison = find(found, "int8", SQUARE.label, "common_correct_accuracy").comparison
+    assert comparison is not None
+    assert (comparison.wrong_to_right, comparison.right_to_wrong) == (1, 1)
+    assert comparison.difference == 0
 
 
 def test_worst_case_is_the_per_image_and_over_attacks_of_one_strength():
@@ -217,6 +234,25 @@ def test_mean_corruption_accuracy_pairs_the_images():
     assert record.comparison is not None
     assert record.comparison.difference == pytest.approx(-2 / 8)
     assert (record.comparison.right_to_wrong, record.comparison.wrong_to_right) == (2, 0)
+
+
+def test_mean_corruption_accuracy_is_tested_as_a_mean():
+    """Many images that gain a little and some that lose much: counting images would call the loser better."""
+    blurs = [Condition(kind="corruption", name="motion_blur", settings=(("severity", s),)) for s in range(1, 6)]
+    before = ["0" * 60 + "1" * 40] * 5
+    after = ["1" * 60 + "0" * 40, *["0" * 100] * 4]
+    cells: dict[tuple[str, str], Cell] = {}
+    for engine, answers in (("float", before), ("int8", after)):
+        cells[engine, "clean"] = cell("1" * 100)
+        cells.update({(engine, blur.label): cell(row) for blur, row in zip(blurs, answers, strict=True)})
+
+    found = records(study(cells, *blurs))
+
+    comparison = find(found, "int8", "corruptions", "mean_accuracy").comparison
+    assert comparison is not None
+    change = np.repeat([0.2, -1.0], [60, 40])
+    assert comparison.p_value == pytest.approx(2 * stats.norm.sf(abs(change.mean()) / stats.sem(change)))
+    assert (comparison.wrong_to_right, comparison.right_to_wrong) == (60, 40)
 
 
 def test_a_single_engine_and_missing_cells_give_the_records_that_exist():

@@ -36,6 +36,25 @@ def test_means_are_compared_by_the_paired_z_test(rng):
     assert found.low < values.mean() - before.mean() < found.high
 
 
+def test_a_single_image_tells_no_means_apart():
+    assert compare("before", np.array([0.9]), np.array([0.1]), 0).p_value == 1
+
+
+def test_means_that_all_change_alike_are_compared_by_the_sign_test():
+    found = compare("before", np.full(8, 0.75), np.full(8, 0.25), 0)
+
+    assert found.p_value == pytest.approx(stats.binomtest(8, 8).pvalue)
+
+
+@pytest.mark.parametrize(("less_is_better", "flips"), [(False, (1, 2)), (True, (2, 1))])
+def test_images_gained_are_those_whose_mean_is_better(less_is_better, flips):
+    values, before = np.array([0.5, 0.2, 0.3, 0.4]), np.array([0.1, 0.3, 0.4, 0.4])
+
+    found = compare("before", values, before, 0, less_is_better=less_is_better)
+
+    assert (found.wrong_to_right, found.right_to_wrong) == flips
+
+
 def test_the_interval_of_a_mean_over_columns_is_that_of_scipys_bootstrap(rng):
     table = rng.random((150, 5)) < rng.random(150)[:, None]
 
