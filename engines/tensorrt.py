@@ -17,7 +17,7 @@ from .audit import Audit
 from .device import DeviceMemory, open_device, provider
 from .protocol import EngineSpec
 from .tensorrt_audit import audit_inspector
-from .tensorrt_module import Complaints, Ready, ready
+from .tensorrt_module import Complaints, Ready, ready, start
 from .tensorrt_plan import Limits, check_card, read_limits, read_spec, unloadable
 from .tensorrt_slots import Slots
 
@@ -36,7 +36,7 @@ class TensorRtEngine:
         check_card(card, here, path)
         trt = here.trt
         self._complaints = Complaints(trt)
-        runtime = trt.Runtime(self._complaints.logger)
+        runtime = start(lambda: trt.Runtime(self._complaints.logger), here, self._complaints)
         runtime.engine_host_code_allowed = False
         engine = runtime.deserialize_cuda_engine(content)
         if engine is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import EngineError, InputError, UnsupportedError
-from .tensorrt_module import Complaints, Ready, member, monitor, ready
+from .tensorrt_module import Complaints, Ready, member, monitor, ready, start
 
 PLAN_FILE = "engine.plan"
 CACHE_FILE = "timing.cache"
@@ -77,13 +77,13 @@ def build_plan(
         The plan, the renewed timing cache, and ``strong`` or ``weak`` for how the network was typed.
 
     Raises:
-        UnsupportedError: If half precision is asked of a version without weak typing.
+        UnsupportedError: If TensorRT does not start here, or half precision is asked of a version without weak typing.
         InputError: If TensorRT cannot parse the file.
         EngineError: If TensorRT cannot build it.
     """
     trt, complaints = here.trt, Complaints(here.trt)
     typing = _typing(here, settings)
-    builder = trt.Builder(complaints.logger)
+    builder = start(lambda: trt.Builder(complaints.logger), here, complaints)
     network = builder.create_network(_network_flags(trt, typing))
     parser = trt.OnnxParser(network, complaints.logger)
     if not parser.parse(model):

@@ -90,6 +90,21 @@ class Complaints:
         return "; ".join(dict.fromkeys(found)) or "TensorRT gave no reason"
 
 
+def start(make: Callable[[], Any], here: Ready, complaints: Complaints) -> Any:
+    """Give TensorRT's first object, a builder or a runtime.
+
+    Raises:
+        UnsupportedError: If TensorRT does not start here, most often because the driver is too old for it.
+    """
+    try:
+        return make()
+    except TypeError as error:  # how the bindings say that the library gave them nothing
+        raise UnsupportedError(
+            f"TensorRT {here.version} does not start on {here.gpu.name}: {complaints.sentence()}. The driver runs CUDA "
+            f"up to {here.gpu.cuda}; a TensorRT built for a newer one needs a newer driver."
+        ) from error
+
+
 def _logger(trt: Any, messages: list[str]) -> Any:
     names = {trt.ILogger.INTERNAL_ERROR: "error", trt.ILogger.ERROR: "error", trt.ILogger.WARNING: "warning"}
 

@@ -117,6 +117,17 @@ def test_a_failed_build_names_the_reason(build, here: Ready):
         build()
 
 
+def test_where_tensorrt_does_not_start_its_complaint_is_said(build, here: Ready):
+    def refuse(logger: Any) -> None:
+        logger.log(here.trt.ILogger.ERROR, "CUDA initialization failure with error: 35.")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    here.trt.Builder = refuse
+
+    with pytest.raises(UnsupportedError, match=r"not start on Some GPU: CUDA .* error: 35\. The driver runs .* 12\.8;"):
+        build()
+
+
 @pytest.mark.parametrize("batches", [(0, 1, 2), (4, 2, 8), (1, 9, 8)])
 def test_impossible_batches_are_refused(batches: tuple[int, int, int]):
     with pytest.raises(InputError, match="Expected batches"):
