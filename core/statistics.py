@@ -107,10 +107,19 @@ def mcnemar_exact(wrong_to_right: int, right_to_wrong: int) -> float:
     total = wrong_to_right + right_to_wrong
     if total == 0:
         return 1.0
-    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
-    tail = np.arange(min(wrong_to_right, right_to_wrong) + 1)
-    logs = log_factorials[total] - log_factorials[tail] - log_factorials[total - tail] - total * np.log(2)
+    logs = log_choose(total)[: min(wrong_to_right, right_to_wrong) + 1] - total * np.log(2)
     return min(1.0, 2 * float(np.exp(logs).sum()))
+
+
+def log_choose(n: int) -> NDArray[np.float64]:
+    """Give the natural logarithms of the binomial coefficients "n over 0..n", (n + 1,), which themselves overflow.
+
+    Example:
+        >>> np.exp(log_choose(4)).round(6).tolist()
+        [1.0, 4.0, 6.0, 4.0, 1.0]
+    """
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    return np.asarray(log_factorials[n] - log_factorials - log_factorials[::-1])
 
 
 def paired_bootstrap(

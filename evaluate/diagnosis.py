@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.manifest import RANGES, Manifest
-from ..core.statistics import Interval, holm, mcnemar_exact, wilson
+from ..core.statistics import Interval, holm, log_choose, mcnemar_exact, wilson
 from ..engines.protocol import Engine
 from ..inputs.pipeline import Pipeline
 from .score_kind import log_probabilities, looks, score_kind
@@ -26,6 +26,7 @@ _COLOURS = ("rgb", "bgr")
 _ALPHA = 0.05
 _CHANCE_ALPHA = 0.01
 _RESAMPLES = 20_000
+_SIGNS_AT_ONCE = 1 << 22
 _AS_PIXELS = "0..255"
 _EQUAL = "same input within one level"
 
@@ -263,16 +264,20 @@ def _permutation(trial: _Trial, other: _Trial, seed: int) -> float:
         Fisher 1935; Phipson & Smyth 2010 for the one added to both counts.
     """
     differences = trial.likelihood - other.likelihood
-    signs = np.random.default_rng(seed).integers(0, 2, (_RESAMPLES, len(differences)), dtype=np.int8) * 2 - 1
-    extreme = np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12
-    return float((extreme.sum() + 1) / (_RESAMPLES + 1))
+    rng, least, extreme = np.random.default_rng(seed), abs(differences.sum()) - 1e-12, 0
+    step = max(1, _SIGNS_AT_ONCE // len(differences))
+    for start in range(0, _RESAMPLES, step):
+        drawn = rng.integers(0, 2, (min(step, _RESAMPLES - start), len(differences)), dtype=np.int8)
+        extreme += int((np.abs((drawn * 2 - 1) @ differences) >= least).sum())
+    return (extreme + 1) / (_RESAMPLES + 1)
 
 
 def _above_chance(trial: _Trial, classes: int, hypotheses: int) -> bool:
     """Tell whether so many hits come by guessing, in any of the hypotheses, less often than once in a hundred."""
-    n, hits = len(trial.right), int(trial.right.sum())
-    tail = sum(math.comb(n, k) * (1 / classes) ** k * (1 - 1 / classes) ** (n - k) for k in range(hits, n + 1))
-    return tail * hypotheses < _CHANCE_ALPHA
+    n = len(trial.right)
+    hits = np.arange(int(trial.right.sum()), n + 1)
+    logs = log_choose(n)[hits] - hits * math.log(classes) + (n - hits) * math.log1p(-1 / classes)
+    return float(np.exp(logs).sum()) * hypotheses < _CHANCE_ALPHA
 
 
 def _manifest(engine: Engine, chosen: Hypothesis, kind: str, preset: str, classes: int | None) -> Manifest:

@@ -15,11 +15,14 @@ def score_kind(scores: Floats) -> str:
     """Tell what scores are by their looks.
 
     Probabilities lie in [0, 1] and sum to 1, up to half a level per class where they are rounded to 256 levels; then
-    they are ``uint8-scores``. Everything else counts as ``logits``.
+    they are ``uint8-scores``. Everything else counts as ``logits``. Rows that are not finite have no say.
 
     Args:
         scores: (N, C) float32.
     """
+    scores = scores[np.isfinite(scores).all(axis=1)]
+    if not len(scores):
+        return "logits"
     sums = scores.sum(axis=1)
     if scores.min() < 0 or scores.max() > 1.001 or abs(float(np.median(sums)) - 1) > 0.5:
         return "logits"

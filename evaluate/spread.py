@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.statistics import CONFIDENCE, Interval
+from ..core.statistics import CONFIDENCE, Interval, log_choose
 
 _RESAMPLES = 10_000
 
@@ -83,8 +83,6 @@ def relative_spread(values: ArrayLike) -> float:
 
 
 def _binomial_cdf(n: int, share: float) -> NDArray[np.float64]:
-    """P(B <= k) for k = 0..n of a binomial variable, through logarithms so that no factorial overflows."""
+    """Give P(B <= k) for k = 0..n of a binomial variable."""
     k = np.arange(n + 1)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    log_choose = log_factorial[n] - log_factorial - log_factorial[::-1]
-    return np.cumsum(np.exp(log_choose + k * math.log(share) + (n - k) * math.log1p(-share)))
+    return np.cumsum(np.exp(log_choose(n) + k * math.log(share) + (n - k) * math.log1p(-share)))

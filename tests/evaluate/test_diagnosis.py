@@ -11,7 +11,7 @@ from robustmq_trt.core.manifest import RANGES
 from robustmq_trt.engines.audit import Audit
 from robustmq_trt.engines.protocol import EngineSpec
 from robustmq_trt.evaluate.diagnosis import diagnose
-from robustmq_trt.evaluate.score_kind import score_kind
+from robustmq_trt.evaluate.score_kind import log_probabilities, score_kind
 from robustmq_trt.inputs.catalog import find_preset
 
 CLASSES, SIDE = 10, 6
@@ -121,3 +121,20 @@ def test_a_softmax_on_256_levels_over_many_classes_need_not_sum_to_one():
 
     assert score_kind(scores) == "uint8-scores"
     assert score_kind(scores * 3) == "logits"
+
+
+def test_rows_that_are_not_finite_do_not_decide_the_kind_of_score():
+    scores = np.float32([[5, -3, 1], [np.nan, 1, 2], [4, 0, -1]])
+
+    assert score_kind(scores) == "logits"
+    assert score_kind(np.full((2, 3), np.nan, np.float32)) == "logits"
+    assert np.isfinite(log_probabilities(scores)).all()
+
+
+def test_thousands_of_images_are_no_more_than_many():
+    repeated = np.arange(1600) % len(IMAGES)
+
+    found = diagnose(Knows("0..1", "bgr", 0), PIPELINE, IMAGES[repeated], LABELS[repeated], classes=CLASSES)
+
+    assert found.found
+    assert (found.manifest.range, found.manifest.colour) == ("0..1", "bgr")
