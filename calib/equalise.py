@@ -83,17 +83,18 @@ def _pairs(model: onnx.ModelProto, passing: tuple[str, ...]) -> Iterator[Pair]:
     readers = Counter(name for node in model.graph.node for name in node.input)
     readers.update(value.name for value in model.graph.output)
     uses = Counter(layer.weight for layer in weighted_layers(model))
-    convs = {x.input: x for x in weighted_layers(model) if x.operator == "Conv" and uses[x.weight] == 1}
+    convs = [x for x in weighted_layers(model) if x.operator == "Conv" and uses[x.weight] == 1]
+    by_input = {conv.input: conv for conv in convs}
     nexts = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type in passing}
     biased = {node.output[0] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2}
-    for first in convs.values():
+    for first in convs:
         if first.bias is None and first.output in biased:
             continue  # a bias that is computed or shared cannot be scaled
         name = first.output
         while readers[name] == 1 and name in nexts:
             name = nexts[name]
-        if readers[name] == 1 and name in convs:
-            yield Pair(first=first, second=convs[name])
+        if readers[name] == 1 and name in by_input:
+            yield Pair(first=first, second=by_input[name])
 
 
 def _equalise_pair(model: onnx.ModelProto, pair: Pair) -> float:

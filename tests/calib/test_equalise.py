@@ -1,6 +1,7 @@
 """Equalisation keeps the function and levels the ranges."""
 
 import numpy as np
+import onnx.parser
 import pytest
 
 from robustmq_trt.calib.equalise import equalise, find_pairs
@@ -63,6 +64,23 @@ def test_an_activation_read_twice_is_not_scaled(layered_model):
     layered_model.graph.output[-1].name = "h"
 
     assert [pair.first.output for pair in find_pairs(layered_model)] == ["d"]
+
+
+def test_convolutions_that_read_one_tensor_each_begin_a_pair(rng):
+    """A residual block's first convolution and its shortcut read the same activation."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,2,6,6] x) => (float[N,3,6,6] y) {
+          c = Conv <pads = [1, 1, 1, 1]> (x, w1)
+          r = Relu (c)
+          d = Conv (r, w2)
+          s = Conv (x, w3)
+          y = Add (d, s)
+        }""")
+    for name, shape in {"w1": (4, 2, 3, 3), "w2": (3, 4, 1, 1), "w3": (3, 2, 1, 1)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
+
+    assert [(pair.first.output, pair.second.output) for pair in find_pairs(model)] == [("c", "d")]
 
 
 @pytest.mark.realdata
