@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import EngineError, InputError, RobustMQError
+from ..core.errors import EngineError, InputError, RobustMQError, TargetChangedError
 from ..engines.protocol import OutputKind
 from .attacks.protocol import Answer, Goal, Image
 from .score_access import Floats, ScoreAccess, check_access, seen_by_attacker
@@ -168,6 +168,7 @@ class Oracle:
             BudgetError: If one of the images has no query left; then none is asked.
             EngineError: If the engine raised, or gave scores of another shape than one row per image.
             InputError: If the images do not fit the oracle, or a label lies outside the engine's classes.
+            TargetChangedError: If the engine is found to be another one than at the beginning.
         """
         self._check(images, tickets)
         for ticket in tickets:
@@ -197,6 +198,8 @@ class Oracle:
         ready = perf_counter_ns()
         try:
             outputs = self._engine.infer(tensor)
+        except TargetChangedError:  # what would follow is measured on something else
+            raise
         except Exception as error:  # whatever a backend raises becomes a row with a reason, never a lost run
             raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
         finally:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.core.errors import EngineError, InputError, TargetChangedError
 from robustmq_trt.evaluate.attacks.protocol import Goal
 from robustmq_trt.evaluate.oracle import BudgetError, Oracle
 
@@ -163,6 +163,17 @@ def test_what_an_engine_raises_becomes_one_sentence() -> None:
         subject.ask(images((0, 0, 0)), [subject.admit(Goal(0))])
 
     assert subject.queries(0) == 1
+
+
+def test_an_engine_that_was_replaced_ends_more_than_its_image() -> None:
+    class Replaced:
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            raise TargetChangedError("The server runs another model now.")
+
+    subject = oracle(Replaced())
+
+    with pytest.raises(TargetChangedError, match="another model"):
+        subject.ask(images((0, 0, 0)), [subject.admit(Goal(0))])
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1,), (0, 3)])
