@@ -223,7 +223,7 @@ def _speed(document: Document, target: Target) -> Headline:
 def _ratio(own: Latency, base: Latency) -> tuple[str, Tone]:
     if min(own.value, base.value) <= 0:
         return "Not comparable", "missing"
-    if own.low <= base.high and base.low <= own.high:
+    if not (own.low > base.high or base.low > own.high):  # nor with bounds that were not measured
         return "Not distinguishable", "neutral"
     faster = base.value / own.value
     return (f"{faster:.1f} times faster", "good") if faster > 1 else (f"{1 / faster:.1f} times slower", "bad")

@@ -46,6 +46,6 @@ def _figure(record: Record, base: str) -> str:
     figure = (
         f"{wording.percent(record.value)} of the errors of {base} (unadjusted 95\u00a0% interval {bounds}, {images})"
     )
-    if record.low <= _EQUAL <= record.high:
+    if not (record.low > _EQUAL or record.high < _EQUAL):  # nor with bounds that were not measured
         return f"{figure}, not distinguishable from {wording.percent(_EQUAL)}"
     return f"{figure}, {'more' if record.value > _EQUAL else 'fewer'} than the reference makes"

@@ -78,6 +78,13 @@ def test_overlapping_latencies_are_not_distinguishable(sample: dict[str, Any]) -
     assert _answers(sample)["Is it faster?"].short == "Not distinguishable"
 
 
+def test_latencies_without_bounds_are_not_distinguishable(sample: dict[str, Any]) -> None:
+    for entry in sample["latency"]:
+        entry.update(low=None, high=None)
+
+    assert _answers(sample)["Is it faster?"].short == "Not distinguishable"
+
+
 def test_unstable_timing_is_flagged_beside_the_ratio(sample: dict[str, Any]) -> None:
     for entry in sample["latency"]:
         entry["verdict"] = "unstable"

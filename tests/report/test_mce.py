@@ -38,6 +38,17 @@ def test_the_interval_decides_what_is_said(
     assert sentence.endswith(start + ending)
 
 
+def test_without_bounds_nothing_is_told_apart(sample: dict[str, Any]) -> None:
+    rows = {"engine": "MobileNetV2 INT8", "condition": "corruptions", "metric": "mce", "n": 9, "seed": 0}
+    sample["records"].append(
+        {**rows, "value": 1.2, "low": None, "high": None, "unit": "share", "flags": [], "identity": {}}
+    )
+
+    found = headlines(Document.from_json(sample))
+
+    assert any("not distinguishable from" in each.sentence and "mCE" in each.sentence for each in found)
+
+
 def test_the_two_families_and_parts_of_them_are_told_apart(sample: dict[str, Any]) -> None:
     sentence = answer(
         sample, ("mce_of_14", 1.1, 1.05, 1.2), ("mce_c_bar", 1.0, 0.9, 1.1), ("mce_c_bar_of_3", 1, 0.9, 1.1)
