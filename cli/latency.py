@@ -12,10 +12,11 @@ from ..core.errors import InputError
 from ..engines.remote_statistics import times_apart
 from ..evaluate.energy import Energy
 from ..evaluate.energy_counters import Source, find_sources
-from ..evaluate.latency import measure_latency
+from ..evaluate.latency import Content, measure_latency
 from ..evaluate.stopwatch import Budget
 from ..evaluate.timing import LatencyReport, Timing
-from ..inputs.dataset import Dataset
+from ..inputs.dataset import Dataset, Sample
+from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
 from .options import Subparsers, add_common, add_data, print_json, seconds, table
@@ -77,7 +78,8 @@ def time_targets(
         InputError: If no image decodes.
     """
     pipeline = targets[0].target.pipeline
-    contents = list(islice((c for c in map(dataset.read, dataset.samples) if _decodes(pipeline, c)), _TIMED_IMAGES))
+    decodable = (content for sample in dataset.samples if (content := _decodable(pipeline, sample)) is not None)
+    contents = list(islice(decodable, _TIMED_IMAGES))
     if not contents:
         raise InputError("No image of the data set can be decoded, so there is nothing to time.")
     # A short measurement gives up the upper bound of p99 and the largest batch rather than its promise of being short.
@@ -131,12 +133,13 @@ def _server_line(name: str, times: dict[str, Any]) -> str:
     )
 
 
-def _decodes(pipeline: Any, content: Any) -> bool:
+def _decodable(pipeline: Pipeline, sample: Sample) -> Content | None:
     try:
+        content = sample.read()
         pipeline.load(content)
     except InputError:
-        return False
-    return True
+        return None
+    return content
 
 
 def _figures(timing: dict[str, Any]) -> list[dict[str, Any]]:

@@ -105,10 +105,6 @@ class Dataset:
         """Give the class indices, (N,) int64, in the samples' order."""
         return np.array([sample.label for sample in self.samples], dtype=np.int64)
 
-    def read(self, sample: Sample) -> bytes | NDArray[np.uint8]:
-        """Give a sample's content; the same as ``sample.read()``."""
-        return sample.read()
-
     @cached_property
     def manifest(self) -> tuple[tuple[str, int, str], ...]:
         """Give (name, label, sha256) of every sample, in order. Reads every file the first time.

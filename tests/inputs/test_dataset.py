@@ -124,7 +124,7 @@ def test_an_unreadable_file_is_an_input_error(folders: Path) -> None:
     (folders / "cat" / "z.bmp").unlink()
 
     with pytest.raises(InputError, match=r"'cat/z.bmp' cannot be read"):
-        dataset.read(dataset.samples[0])
+        dataset.samples[0].read()
 
 
 @given(size=st.integers(2, 60), seed=st.integers(-5, 2**70), data=st.data())
