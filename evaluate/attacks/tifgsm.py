@@ -62,7 +62,4 @@ def _smoothing(size: int, kernel: int) -> Floats:
     """Give the (size, size) matrix that convolves an axis with a Gaussian whose taps sum to 1."""
     taps = np.exp(-(np.linspace(-_DEVIATIONS, _DEVIATIONS, kernel) ** 2) / 2) if kernel > 1 else np.ones(1)
     taps /= taps.sum()
-    matrix = sum(
-        tap * np.eye(size, k=shift - (kernel - 1) // 2) for shift, tap in enumerate(taps) if abs(shift) < size + kernel
-    )
-    return np.asarray(matrix)
+    return np.asarray(sum(tap * np.eye(size, k=shift - (kernel - 1) // 2) for shift, tap in enumerate(taps)))
