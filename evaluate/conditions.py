@@ -45,11 +45,11 @@ class Condition:
         """The condition whose images take the route; this one itself where there is no route."""
         if not self.route:
             return self
-        return replace(self, kind="clean" if self.name == CLEAN.name else "attack", route="")
+        return replace(self, kind="clean" if self.name == CLEAN.name else "attack", route="", unsupported="")
 
-    def via(self, route: str) -> Condition:
-        """Give the condition that sends this one's images on a route."""
-        return replace(self, kind="route", route=route)
+    def via(self, route: str, *, unsupported: str = "") -> Condition:
+        """Give the condition that sends this one's images on a route, with the reason where it can't be taken here."""
+        return replace(self, kind="route", route=route, unsupported=unsupported)
 
     def __getitem__(self, key: str) -> int:
         return dict(self.settings)[key]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, unknown
 from ..core.record import Record
-from ..core.statistics import Interval
+from ..core.statistics import Interval, wilson
 from ..inputs.catalog import PRESETS
 from ..inputs.decode import decode
 from ..inputs.pipeline import Pipeline
@@ -39,6 +39,11 @@ class Route:
     name: str
     quality: int | None = None
     preset: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Which package its preset lacks here and how to install it; empty where the route can be taken."""
+        return PRESETS[self.preset].missing if self.preset else ""
 
 
 LOSSLESS = Route(name="lossless")
@@ -71,13 +76,19 @@ def named_route(name: str) -> Route:
 def with_routes(conditions: Sequence[Condition], routes: Sequence[Route]) -> list[Condition]:
     """Put behind each attack its examples on every route, and the clean images on every route before all.
 
-    The images of an attack are made once and taken on all of its routes, which therefore follow it.
+    The images of an attack are made once and taken on all of its routes, which therefore follow it. A route that can't
+    be taken here keeps its conditions, unsupported.
     """
-    found = [CLEAN, *(CLEAN.via(route.name) for route in routes)]
+    missing = {route.name: route.missing for route in routes}
+
+    def routed(condition: Condition) -> list[Condition]:
+        return [condition.via(name, unsupported=reason) for name, reason in missing.items()]
+
+    found = [CLEAN, *routed(CLEAN)]
     for condition in conditions:
         found.append(condition)
         if condition.kind == "attack" and not condition.unsupported:
-            found += [condition.via(route.name) for route in routes]
+            found += routed(condition)
     return found
 
 
@@ -120,7 +131,7 @@ def verdict(
 ) -> list[Record]:
     """Ask an engine at its deployment batch about delivered examples on every route, the clean ones beside them.
 
-    The metrics are those of `route_shares`.
+    The metrics are those of `route_shares`; a route that can't be taken here is one record of n 0, the reason a flag.
 
     Args:
         target: The engine with its pipeline.
@@ -145,11 +156,14 @@ def verdict(
     }
     lossless = _right(target, originals, adversarials, labels, LOSSLESS)
     found = []
+    identified = {**(identity or {}), **distances}
     for route in routes:
-        clean, attacked = _right(target, originals, adversarials, labels, route)
-        shares = route_shares(lossless, (clean, attacked))
         name = f"{condition} via {route.name}"
-        identified = {**(identity or {}), **distances}
+        if reason := route.missing:
+            nothing, flags = wilson(0, 0), (reason,)
+            found.append(record(target.name, name, "survival", nothing, seed, flags=flags, identity=identified))
+            continue
+        shares = route_shares(lossless, _right(target, originals, adversarials, labels, route))
         found += route_records(shares, engine=target.name, condition=name, seed=seed, identity=identified)
     return found
 

@@ -216,6 +216,21 @@ def test_a_preset_whose_package_is_missing_is_a_row_with_the_install_line(comman
     assert result["totals"]["skipped"] == 2
 
 
+def test_a_survival_preset_whose_package_is_missing_is_a_skipped_row(command, pair, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    result = evaluated(command, pair, tmp_path, "--images", "2", "--attack", "fgsm:eps=4", "--survival", "ffmpeg")
+
+    reasons = {entry["cell"]: entry["reason"] for entry in result["totals"]["reasons"]}
+    assert sorted(reasons) == [
+        f"{name} via preset:ffmpeg on embedded.{precision}"
+        for name in ("clean", "fgsm:eps=4")
+        for precision in ("fp32", "w8a8")
+    ]
+    assert all("pip install 'robustmq-trt[decoders]'" in reason for reason in reasons.values())
+    assert (result["totals"]["skipped"], result["totals"]["failed"]) == (4, 0)
+
+
 def test_npz_data_gives_the_same_answers_as_the_files_it_was_made_from(command, pair, tmp_path):
     paths = sorted(assets.images_dir("eval").rglob("*.jpg"))[::25]
     images = [np.asarray(Image.open(path).convert("RGB").resize((73, 73), Image.Resampling.BILINEAR)) for path in paths]

@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import numpy as np
 import onnx
@@ -94,6 +96,23 @@ def test_rates_equal_those_counted_by_hand(
     assert identity["linf_levels"] == moved.max()
     assert identity["l2_levels"] == pytest.approx(np.sqrt((moved**2).sum(axis=(1, 2, 3))).max())
     assert identity["l1_levels"] == moved.sum(axis=(1, 2, 3)).max()
+
+
+def test_a_route_whose_package_is_missing_is_a_row_with_the_reason(
+    tiny_net: onnx.ModelProto, tiny_pipeline: Pipeline, colours: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    routes, labels = all_routes(["ffmpeg"], ()), np.zeros(2, np.int64)
+
+    (_, skipped) = with_routes([], routes)[1:]
+    with model_target(tiny_net, tiny_pipeline, threads=1) as target:
+        found = verdict(target, colours[:2], colours[:2], labels, condition="noise", routes=routes)
+
+    assert "pip install" in skipped.unsupported
+    assert skipped.base == CLEAN
+    (row,) = [record for record in found if record.condition == "noise via preset:ffmpeg"]
+    assert (row.n, row.flags) == (0, (skipped.unsupported,))
+    assert next(record.n for record in found if record.condition == "noise via lossless") == 2
 
 
 def test_what_does_not_fit_is_refused(colours: np.ndarray) -> None:
