@@ -50,6 +50,7 @@ from robustmq_trt.export.lower import lower
 from robustmq_trt.export.onnx_file import read_model, write_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantize
+from robustmq_trt.export.widen_channels import widen_channels
 from robustmq_trt.inputs.catalog import find_preset
 from robustmq_trt.inputs.loader import stream_images
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -158,8 +159,8 @@ def build(options: argparse.Namespace, calibration: Images, folder: Path) -> dic
     models = {
         "float": model,
         "trt-s8": signed,
-        "trt-s8-lowered": lower(signed).model,
-        "cpu-u8": quantize(model, ranges, profile="cpu-u8"),
+        "trt-s8-lowered": widen_channels(lower(signed).model),
+        "cpu-u8": widen_channels(quantize(model, ranges, profile="cpu-u8")),
     }
     return {name: written(each, folder / f"{name}.onnx") for name, each in models.items()}
 

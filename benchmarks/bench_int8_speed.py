@@ -52,6 +52,7 @@ from robustmq_trt.export.lower import lower
 from robustmq_trt.export.onnx_file import read_model, write_model
 from robustmq_trt.export.prepare import prepare
 from robustmq_trt.export.qdq import quantize
+from robustmq_trt.export.widen_channels import widen_channels
 from robustmq_trt.inputs.catalog import find_preset
 from robustmq_trt.inputs.loader import stream_images
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -138,11 +139,11 @@ def quantized(subject: Subject) -> dict[str, onnx.ModelProto]:
         eight = quantize(subject.model, ranges, profile=profile)
         for precision, model in {"w8a8": eight, "w4a8": to_grid(eight, subject.model, ranges, recipe=recipe)}.items():
             if profile == "trt-s8":
-                lowered = lower(model).model
+                lowered = widen_channels(lower(model).model)
                 prove_equal(model, lowered, subject.tensor[:2])
                 files[f"{precision} trt-s8 lowered"] = lowered
             else:
-                files[f"{precision} cpu-u8"] = model
+                files[f"{precision} cpu-u8"] = widen_channels(model)
     return files
 
 

@@ -20,6 +20,7 @@ from ..export.layer_bits import weight_bits
 from ..export.lower import lower
 from ..export.profiles import NATIVE, find_profile
 from ..export.qdq import quantize
+from ..export.widen_channels import widen_channels
 from .calibration import Calibration
 from .progress import Progress
 from .request import BuildRequest
@@ -75,9 +76,10 @@ def grid_maker(request: BuildRequest, model: ModelProto, calibration: Calibratio
         eight = quantize(model, calibration.tables[8], profile=request.profile, keep_float=recipe.float_layers)
         quantized, table = _on_grid(eight, model, recipe, calibration.tables, chosen)
         if request.profile == NATIVE:
-            return Made(native=quantized, table=table)
+            return Made(native=widen_channels(quantized), table=table)
         lowered = lower(quantized)
-        return Made(native=lowered.model, canonical=quantized, table=table, notes=lowered.notes)
+        native = widen_channels(lowered.model)
+        return Made(native=native, canonical=quantized, table=table, notes=lowered.notes)
 
     return make
 
