@@ -254,6 +254,22 @@ def grpc_v2() -> ModuleType:
     return _loaded("grpc_server")
 
 
+@pytest.fixture(scope="session")
+def tensorrt_uses() -> ModuleType:
+    """The module `tensorrt_uses`: what the backend asks of TensorRT."""
+    return _loaded("tensorrt_uses")
+
+
+@pytest.fixture(scope="session", params=["8.6.1", "10.16.1.11", "11.4.0.106"])
+def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """TensorRT's real bindings, brought by pip (about 1 MB), over a stand-in for its libraries, compiled here."""
+    real = _loaded("real_tensorrt")
+    try:
+        return real.fetch(request.param, tmp_path_factory.mktemp("bindings"))
+    except real.UnavailableError as error:
+        pytest.skip(f"TensorRT's bindings can't be had here: {error}")
+
+
 @pytest.fixture
 def score(qdq_model: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The QDQ classifier, run by ONNX Runtime in this process."""
