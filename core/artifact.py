@@ -65,7 +65,7 @@ def read_card(model: Path) -> Card | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("format") != FORMAT:
             raise ValueError(f"its format is not '{FORMAT}'")
         card = Card(**document)

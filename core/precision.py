@@ -9,7 +9,7 @@ from typing import Literal
 from .errors import InputError
 
 Kernel = Literal["integer", "float"]
-_GRAMMAR = re.compile(r"w(?P<weights>\d{1,2})a(?P<activations>\d{1,2})(?:-b(?P<block>\d{1,4}))?")
+_GRAMMAR = re.compile(r"w(?P<weights>\d{1,2})a(?P<activations>\d{1,2})(?:-b(?P<block>[1-9]\d{0,3}))?")
 _E4M3 = "fp8"
 _FLOATS = {"fp32": 32, "fp16": 16}
 

@@ -74,7 +74,7 @@ class RangeTable:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"Range table '{path}' does not exist. Check the path.") from error
     except (OSError, ValueError) as error:

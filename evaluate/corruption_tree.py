@@ -92,7 +92,7 @@ def write_tree(
         progress: Called with (images done, images).
 
     Raises:
-        InputError: If the folder holds a tree made otherwise.
+        InputError: If the folder holds a tree made otherwise, or one that does not say how.
     """
     _claim(output, recipe)
     written = kept = 0
@@ -124,12 +124,20 @@ def _claim(output: Path, recipe: TreeRecipe) -> None:
     path = output / RECIPE
     wanted = recipe.to_json()
     if path.is_file():
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        stated = _stated(path)
         wanted["frost_sha256"] = wanted["frost_sha256"] or stated.get("frost_sha256")
         stated["frost_sha256"] = stated.get("frost_sha256") or wanted["frost_sha256"]
         if stated != wanted:
             raise InputError(f"'{output}' holds images corrupted otherwise, see its {RECIPE}. Use another folder.")
     write_json(path, wanted)
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be read as JSON: {error}. Use another folder.") from error
+    return stated if isinstance(stated, dict) else {}
 
 
 def _write_sample(sample: Sample, recipe: TreeRecipe, output: Path) -> int | str:

@@ -87,6 +87,15 @@ def test_a_folder_made_otherwise_is_refused(command, refused, pictures, tmp_path
     )
 
 
+def test_a_folder_whose_recipe_is_damaged_is_refused(refused, pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "corrupt.json").write_text("{")
+
+    sentence = refused("corrupt", pictures, tmp_path / "out", "--name", "contrast", "--severity", "1")
+
+    assert "cannot be read as JSON" in sentence
+
+
 def test_undecodable_images_are_counted_and_named(command, pictures, tmp_path):
     (pictures / "ant" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
 

@@ -18,7 +18,7 @@ def test_float_precisions_print_as_they_parse(text):
     assert str(Precision.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "w8", "w9a8", "w1a8", "w8a9", "int8", "w8a8-b", "W8A8", "w8a8 "])
+@pytest.mark.parametrize("text", ["", "w8", "w9a8", "w1a8", "w8a9", "int8", "w8a8-b", "w4a16-b0", "W8A8", "w8a8 "])
 def test_what_is_no_precision_is_refused(text):
     with pytest.raises(InputError, match="Expected"):
         Precision.parse(text)
