@@ -90,8 +90,10 @@ def _pairs(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, list[onnx.NodeP
     outputs = {value.name for value in graph.output}
     pairs = []
     for norm in graph.node:
-        if norm.op_type != "LayerNormalization" or norm.output[0] in outputs or constants.get(norm.input[1]) != 1:
+        if norm.op_type != "LayerNormalization" or norm.output[0] in outputs:
             continue
+        if any(constants.get(name) != 1 for name in norm.input[1:3]):
+            continue  # a scale or bias that is computed cannot be divided
         readers = [node for node in graph.node if norm.output[0] in node.input]
         if readers and all(_is_product(node, norm.output[0], constants) for node in readers):
             pairs.append((norm, readers))

@@ -103,6 +103,7 @@ def test_a_dead_channel_keeps_its_range() -> None:
     [
         "n = LayerNormalization(x, g) p = MatMul(n, w) y = Add(p, n)",  # read by something else too
         "n = LayerNormalization(x, g) t = Transpose<perm=[0, 2, 1]>(n) y = MatMul(n, t)",  # no constant weight
+        "c = Neg(g) n = LayerNormalization(x, g, c) y = MatMul(n, w)",  # its bias is computed
         "n = Relu(x) y = MatMul(n, w)",
     ],
 )
