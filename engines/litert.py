@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, RobustMQError, UnsupportedError
+from ..core.errors import EngineError, InputError, UnsupportedError
 from ..core.provenance import available_cores, cpu
 from .audit import Audit
 from .litert_audit import audit_source, delegated
@@ -86,7 +86,7 @@ class LiteRtEngine:
 
         Raises:
             InputError: If shape or type differ from the spec, or the engine is closed.
-            RobustMQError: If LiteRT fails on the batch.
+            EngineError: If LiteRT fails on the batch.
         """
         fits = len(batch) > 0 and self._spec.fixed_batch in (None, len(batch))
         if batch.dtype != self._dtype or batch.shape[1:] != self._spec.image_shape or not fits:
@@ -99,7 +99,7 @@ class LiteRtEngine:
         try:
             raw = self._run(values)
         except (RuntimeError, ValueError) as error:
-            raise RobustMQError(f"LiteRT failed on a batch of {len(batch)}: {_reason(error)}.") from error
+            raise EngineError(f"LiteRT failed on a batch of {len(batch)}: {_reason(error)}.") from error
         return self._real(raw.reshape(len(batch), -1))
 
     def audit(self) -> Audit:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, RobustMQError, UnsupportedError
+from ..core.errors import EngineError, InputError, UnsupportedError
 from ..core.provenance import available_cores, cpu
 from .audit import Audit
 from .openvino_audit import Subject, audit_model
@@ -78,7 +78,7 @@ class OpenVinoEngine:
 
         Raises:
             InputError: If shape or type differ from the spec, or the engine is closed.
-            RobustMQError: If OpenVINO fails on the batch.
+            EngineError: If OpenVINO fails on the batch.
         """
         if batch.dtype != self._dtype or batch.shape[1:] != self._shape or not self._fits(len(batch)):
             raise InputError(self._spec.refusal(batch))
@@ -91,7 +91,7 @@ class OpenVinoEngine:
             self._request.infer()
             scores = self._request.get_output_tensor().data
         except Exception as error:  # OpenVINO's errors share no base class but this
-            raise RobustMQError(f"OpenVINO failed on a batch of {len(batch)}: {reason(error)}.") from error
+            raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {reason(error)}.") from error
         return np.array(scores, dtype=np.float32)  # a copy: the request writes the next scores into the same memory
 
     def audit(self) -> Audit:
