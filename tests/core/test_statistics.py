@@ -132,6 +132,12 @@ def test_holm_never_lowers_a_p_value_and_stays_a_probability(p_values):
     assert all(p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
 
 
+def test_no_discordant_pair_does_not_make_every_difference_detectable():
+    assert (
+        minimum_detectable_difference(0, 100) == minimum_detectable_difference(1, 100) == pytest.approx(0.028, abs=1e-3)
+    )
+
+
 def test_detectable_difference_is_found_four_times_in_five(rng):
     n, discordant = 2000, 200
     effect = minimum_detectable_difference(discordant, n)

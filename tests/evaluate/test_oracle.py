@@ -21,6 +21,7 @@ class TopLeft:
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         self.rows.append(len(batch))
+        self.last = batch
         return batch[:, :, 0, 0].copy()
 
 
@@ -51,6 +52,15 @@ def test_the_margin_is_the_labels_score_minus_the_best_other() -> None:
     assert answer.margin == 4 - 9
     assert answer.wrong
     np.testing.assert_array_equal(answer.scores, [9, 4, 7])
+
+
+def test_a_margin_may_lie_between_scores_that_are_all_negative() -> None:
+    subject = oracle(Broken(np.float32([[-3, -1, -2]])))
+
+    (answer,) = subject.ask(images((0, 0, 0)), [subject.admit(Goal(1))])
+
+    assert answer is not None
+    assert (answer.margin, answer.wrong) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +94,12 @@ def test_a_tie_is_wrong_only_where_the_production_argmax_takes_the_other_class()
 
 
 def test_the_verdict_comes_from_the_raw_output_where_the_attacker_sees_a_tie() -> None:
-    subject = oracle(score_access="uint8-scores")
-    ticket = subject.admit(Goal(1))
+    subject = oracle(Broken(np.float32([[0.0005, 0.0006, 0.0001]])), score_access="uint8-scores")
 
-    (answer,) = subject.ask(images((201, 201, 255)), [ticket])
+    (answer,) = subject.ask(images((0, 0, 0)), [subject.admit(Goal(1))])
 
-    assert answer.wrong
-    assert answer.margin == -255
+    assert answer is not None
+    assert (answer.margin, answer.wrong) == (0, False)  # by what is seen, class 0 would win the tie
 
 
 def test_label_access_shows_every_right_answer_as_one_plateau() -> None:
@@ -142,6 +151,7 @@ def test_padding_fills_the_batch_without_counting_as_queries() -> None:
     answers = subject.ask(images((1, 0, 0), (0, 2, 0)), [subject.admit(Goal(0)), subject.admit(Goal(0))])
 
     assert engine.rows == [4]
+    np.testing.assert_array_equal(engine.last[2:], np.repeat(engine.last[:1], 2, axis=0))
     assert [answer.wrong for answer in answers] == [False, True]
     assert (subject.cost.queries, subject.cost.evaluations, subject.cost.calls) == (2, 4, 1)
 

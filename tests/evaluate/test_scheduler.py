@@ -144,3 +144,12 @@ def test_a_bug_in_an_attack_is_not_mistaken_for_a_failing_engine() -> None:
 
 def test_no_image_gives_no_result() -> None:
     assert run([], batch=3) == []
+
+
+def test_an_attack_with_nothing_to_ask_costs_no_query() -> None:
+    engine = TopLeft()
+
+    results = run([Counter(1, 2), Counter(2, 1, done=True), Counter(3, 1)], batch=1, engine=engine)
+
+    assert [result.queries for result in results] == [2, 0, 1]
+    assert engine.rows == [1, 1, 1]

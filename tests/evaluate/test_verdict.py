@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.conditions import CLEAN, Condition
 from robustmq_trt.evaluate.model_target import model_target
-from robustmq_trt.evaluate.target import answer
+from robustmq_trt.evaluate.target import Target, answer
 from robustmq_trt.evaluate.verdict import LOSSLESS, Route, all_routes, named_route, through, verdict, with_routes
 from robustmq_trt.inputs.pipeline import Pipeline
 
@@ -121,3 +122,15 @@ def test_what_does_not_fit_is_refused(colours: np.ndarray) -> None:
     for pair in ((colours[:2], colours[:3]), (colours[:0], colours[:0])):
         with pytest.raises(InputError, match="images"):
             verdict(None, *pair, np.zeros(2, int), condition="a", routes=[LOSSLESS])  # type: ignore[arg-type]
+
+
+def test_an_answer_that_is_not_finite_is_wrong_though_its_argmax_is_the_label(tiny_pipeline: Pipeline) -> None:
+    """The argmax of NaN is its own place."""
+    pictures = np.zeros((3, *tiny_pipeline.size, 3), np.uint8)
+    engine = SimpleNamespace(infer=lambda batch: np.tile(np.float32([np.nan, 1, 0]), (len(batch), 1)))
+    target = Target(name="net", engine=engine, pipeline=tiny_pipeline, identity={})
+
+    found = verdict(target, pictures, pictures, np.zeros(3, np.int64), condition="none", routes=[LOSSLESS])
+
+    shares = {record.metric: record.value for record in found}
+    assert (shares["clean_accuracy"], shares["robust_accuracy"]) == (0, 0)
