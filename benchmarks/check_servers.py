@@ -1,7 +1,7 @@
 """Record: the tests against real servers, and an evaluation whose rows through each server are those of the file.
 
-The embedded model behind a real Triton and a real MLServer, clean, corrupted and attacked on the embedded images. Needs
-ROBUSTMQ_SERVERS (tests/engines/servers/make.py).
+The embedded model behind a real Triton, MLServer and KServe, clean, corrupted and attacked on the embedded images.
+Needs ROBUSTMQ_SERVERS (tests/engines/servers/make.py).
 
     python benchmarks/check_servers.py [--images 48] [--queries 60] [--json FILE]
 """
@@ -80,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     assert "ROBUSTMQ_SERVERS" in os.environ, launch.make.COMMAND
     with tempfile.TemporaryDirectory() as folder:
-        found = [evaluated(server, arguments, Path(folder)) for server in ("triton", "mlserver")]
+        found = [evaluated(server, arguments, Path(folder)) for server in ("triton", "mlserver", "kserve")]
     document = {
         "date": datetime.now(UTC).date().isoformat(),
         "evaluations": found,

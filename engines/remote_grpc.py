@@ -168,7 +168,7 @@ class GrpcWire:
 
     def _failure(self, what: str, error: Any) -> Exception:
         """Tell by a status whether to try again."""
-        code, details = error.code().name, self._credentials.excerpt(str(error.details()).encode())
+        code, details = error.code().name, self._credentials.excerpt(str(error.details()).encode()).rstrip(".")
         if any(word in details.lower() for word in _DISTRUST):
             return RefusedError(
                 f"The certificate of {self._address.origin} is not accepted: {details}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from .remote_wire import values_in
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 _REQUEST_BYTES = 48 * 1024 * 1024  # Triton refuses requests above 64 MiB
 _JSON_BYTES_PER_VALUE = 24
+_TRIAL_SECONDS = 30.0
 _LONGEST_WAIT_S = 60.0
 
 
@@ -30,17 +32,18 @@ class RestWire:
         self._http = Transport(address, credentials=credentials)
         self._retrier = Retrier(policy)
         self._model: ServerModel | None = None
+        self._binary: bool | None = None  # whether tensors travel as bytes; None until the server has said or shown it
 
     @property
     def transport(self) -> str:
         """``http, binary tensors`` or ``http, json``."""
-        return "http, binary tensors" if self._described.binary else "http, json"
+        return "http, binary tensors" if self._binary else "http, json"
 
     @property
     def most_values(self) -> int:
         """Values of an image batch that one request may hold."""
-        model = self._described
-        return values_in(_REQUEST_BYTES, model) if model.binary else _REQUEST_BYTES // _JSON_BYTES_PER_VALUE
+        binary = values_in(_REQUEST_BYTES, self._described)
+        return binary if self._binary else _REQUEST_BYTES // _JSON_BYTES_PER_VALUE
 
     @property
     def connections(self) -> int:
@@ -63,11 +66,17 @@ class RestWire:
         model = self._get(self._address.path)
         configuration = self._optional(f"{self._address.path}/config") if has_configuration(server) else {}
         self._model = read_model(server, model, configuration, where=f"'{self._address.url}'")
+        self._binary = True if self._model.binary else None
         return self._model, configuration
 
     def ask(self, batch: NDArray[Any], expected: Expectation) -> Scores:
         """Send one inference and check its reply."""
-        reply = self._send(encode(batch, expected, self._address.path))
+        if self._binary is None:
+            shown = self._tried(batch, expected)
+            self._binary = shown is not None
+            if shown is not None:
+                return shown
+        reply = self._send(encode(batch, expected, self._address.path, binary=self._binary))
         scores: Scores = self._credentials.guard(decode, reply, expected)
         return scores
 
@@ -85,6 +94,18 @@ class RestWire:
     def _described(self) -> ServerModel:
         assert self._model is not None, "describe() comes first"
         return self._model
+
+    def _tried(self, batch: NDArray[Any], expected: Expectation) -> Scores | None:
+        """Send the first inference as bytes to a server that does not say whether it takes them.
+
+        KServe takes them and is silent. MLServer does not; its error costs one request, and JSON is what is left.
+        """
+        request = encode(batch, expected, self._address.path, binary=True)
+        try:
+            reply = self._http.exchange(request, deadline=time.monotonic() + _TRIAL_SECONDS)
+            return decode(reply, expected) if reply.status == 200 else None
+        except (TransientError, ServerError):
+            return None
 
     def _send(self, request: Request) -> Reply:
         """Send a request until it is answered; give the reply of status 200."""

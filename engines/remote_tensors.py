@@ -66,13 +66,14 @@ class Scores:
     version: str | None
 
 
-def encode(batch: NDArray[Any], expected: Expectation, path: str) -> Request:
-    """Put a batch into a request: as bytes where the server takes them, else as JSON.
+def encode(batch: NDArray[Any], expected: Expectation, path: str, *, binary: bool) -> Request:
+    """Put a batch into a request.
 
     Args:
         batch: (N, *image) float32 or uint8.
         expected: What the reply must hold.
         path: Path of the model.
+        binary: Send it, and ask for the scores, as bytes instead of JSON.
     """
     model = expected.model
     tensor: dict[str, Any] = {
@@ -84,7 +85,7 @@ def encode(batch: NDArray[Any], expected: Expectation, path: str) -> Request:
     document = {"id": expected.request_id, "inputs": [tensor], "outputs": [output]}
     # "C" keeps what is contiguous; the protocol's bytes are little-endian.
     values = np.require(batch, dtype=batch.dtype.newbyteorder("<"), requirements="C")
-    if model.binary:
+    if binary:
         tensor["parameters"] = {"binary_data_size": values.nbytes}
         output["parameters"] = {"binary_data": True}
         head = json.dumps(document).encode()

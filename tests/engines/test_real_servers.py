@@ -1,4 +1,4 @@
-"""The engine against a real Triton and a real MLServer, each in its own environment; see `servers/make.py`."""
+"""The engine against a real Triton, MLServer and KServe, each in its own environment; see `servers/make.py`."""
 
 import sys
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def direct() -> Iterator[OnnxRuntimeEngine]:
     engine.close()
 
 
-@pytest.fixture(scope="module", params=["triton", "mlserver"])
+@pytest.fixture(scope="module", params=["triton", "mlserver", "kserve"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -89,9 +89,9 @@ def test_binary_tensors_are_used_where_the_server_has_them(engine: RemoteEngine,
     said = engine.provenance()
 
     assert said["providers"] == [server]
-    over_http = {"triton": "http, binary tensors", "mlserver": "http, json"}[server]
+    over_http = "http, json" if server == "mlserver" else "http, binary tensors"
     assert said["transport"] == (over_http if scheme == "http" else "grpc, binary tensors")
-    assert said["max_batch"] == {"triton": 64, "mlserver": None}[server]
+    assert said["max_batch"] == (64 if server == "triton" else None)
 
 
 def test_the_server_is_timed_apart_where_it_tells(engine: RemoteEngine, server: str):

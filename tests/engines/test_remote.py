@@ -44,6 +44,29 @@ def test_scores_are_the_bits_that_the_server_computed(v2: ModuleType, service, b
         engine.close()
 
 
+def test_bytes_are_sent_to_a_server_that_takes_them_without_saying_so(v2: ModuleType, service):
+    service.silent = True
+    with v2.served(service) as url:
+        engine = RemoteEngine.open(url)
+
+        np.testing.assert_array_equal(engine.infer(noise(40)), linear(noise(40)))
+        assert engine.provenance()["transport"] == "http, binary tensors"
+        engine.close()
+
+
+def test_a_server_without_bytes_costs_one_request_to_find_out(v2: ModuleType, service):
+    service.binary = False
+    with v2.served(service) as url:
+        engine = RemoteEngine.open(url)
+
+        engine.infer(noise(2))
+        sent = [headers.get("content-type") for method, _, headers in service.requests if method == "POST"]
+
+        assert sent == ["application/octet-stream", *["application/json"] * 4]
+        assert engine.provenance()["client"]["retries"] == 0
+        engine.close()
+
+
 @pytest.mark.parametrize("kind", ["levels", "odd"])
 def test_numbers_survive_json_to_the_last_bit(v2: ModuleType, service, kind: str):
     levels = np.random.default_rng(3).integers(0, 256, (6, 3, 8, 8))

@@ -21,7 +21,8 @@ TYPES = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1"), "FP64": np.dtype("<f8
 class Service:
     """What is served, and what the tests may bend while it runs.
 
-    `bend` may replace any answer: it gets method, path, status, headers and body and gives the last three.
+    `binary` tensors are taken and given, and said to be unless the server is `silent` about it. `bend` may replace any
+    answer: it gets method, path, status, headers and body and gives the last three.
     """
 
     score: Callable[[np.ndarray], np.ndarray]
@@ -32,6 +33,7 @@ class Service:
     input_type: str = "FP32"
     output_type: str = "FP32"
     binary: bool = True
+    silent: bool = False
     max_batch: int | None = None
     token: str = ""
     documents: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +48,11 @@ class Service:
 
     def document(self, path: str) -> Any:
         """Give what a GET of a path answers, or None."""
-        extensions = [*(["binary_tensor_data"] if self.binary else []), "model_configuration", "statistics"]
+        extensions = [
+            *(["binary_tensor_data"] if self.binary and not self.silent else []),
+            "model_configuration",
+            "statistics",
+        ]
         found = {
             "/v2": {"name": "in-process", "version": "0", "extensions": extensions},
             self.path: {
@@ -73,6 +79,8 @@ class Service:
 
     def infer(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Answer an inference request."""
+        if not self.binary and "inference-header-content-length" in headers:
+            return 500, {}, b"Internal Server Error"
         length = int(headers.get("inference-header-content-length", len(body)))
         document, tail = json.loads(body[:length]), body[length:]
         tensor = document["inputs"][0]

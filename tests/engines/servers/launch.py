@@ -32,10 +32,10 @@ def running(
     """Serve an ONNX file for as long as a block lasts; gives the URL of the model.
 
     Args:
-        server: ``triton`` or ``mlserver``.
+        server: ``triton``, ``mlserver`` or ``kserve``.
         model: The file.
-        signature: ``inputs`` and ``outputs`` as the protocol's metadata words them; MLServer is told, Triton reads
-            them.
+        signature: ``inputs`` and ``outputs`` as the protocol's metadata words them; Triton reads them, the others are
+            told.
         folder: Where logs and settings go.
         scheme: ``http`` or ``v2+grpc``, for the URL; both are served.
     """
@@ -49,6 +49,8 @@ def running(
     with tempfile.TemporaryDirectory(prefix="v2-") as short, (folder / "log.txt").open("w") as log:
         if server == "triton":
             argv = _triton(environment, model.resolve(), short, port, grpc_port)
+        elif server == "kserve":
+            argv = _kserve(environment, model.resolve(), signature, port, grpc_port)
         else:
             argv = _mlserver(environment, model.resolve(), signature, folder, port, grpc_port)
         # A process group of its own, so that the server's children can be ended with it. Not a session: Linux deals
@@ -83,6 +85,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _triton(environment: Path, model: Path, folder: str, port: int, grpc_port: int) -> Sequence[str]:
     script = Path(__file__).with_name("triton_server.py")
     return [str(environment / "bin" / "python"), str(script), str(model), NAME, str(port), str(grpc_port), folder]
+
+
+def _kserve(environment: Path, model: Path, signature: dict[str, Any], port: int, grpc_port: int) -> Sequence[str]:
+    script, python = Path(__file__).with_name("kserve_server.py"), environment / "bin" / "python"
+    return [str(python), str(script), str(model), NAME, str(port), str(grpc_port), json.dumps(signature)]
 
 
 def _mlserver(

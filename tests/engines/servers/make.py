@@ -12,7 +12,7 @@ import sys
 import venv
 from pathlib import Path
 
-SERVERS = ("triton", "mlserver", "clients")
+SERVERS = ("triton", "mlserver", "kserve", "clients")
 HERE = Path(__file__).resolve().parent
 COMMAND = "ROBUSTMQ_SERVERS=FOLDER python tests/engines/servers/make.py"
 _DONE = "complete"
