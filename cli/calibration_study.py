@@ -127,7 +127,7 @@ def _exam(options: argparse.Namespace, data: Dataset, pipeline: Pipeline, twin: 
     condition = parse_attack(options.attack)
     entry = ATTACKS[condition.name]
     if not isinstance(entry, TransferEntry):
-        raise InputError(f"Expected a transfer attack, got '{condition.name}', which asks every engine anew.")
+        raise InputError(f"Expected a transfer attack, got '{condition.name}', which asks the engine or learns first.")
     source = twin if options.surrogate is None else Twin.open(options.surrogate, pipeline, threads=options.threads)
     if source is None:
         raise UnsupportedError("The model has an operator without a gradient rule. Pass --surrogate FILE.")

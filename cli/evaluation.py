@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.record import Record
 from ..core.store import Store
-from ..evaluate.attacks.catalog import needs_surrogate
+from ..evaluate.attacks.catalog import is_learned, needs_surrogate
 from ..evaluate.conditions import Condition
 from ..evaluate.corruptions.storage import Storage
 from ..evaluate.examples import ExampleGallery
@@ -108,7 +108,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
         for opened in targets:
             _hint_at_diagnosis(opened, dataset, progress)
         # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
-        dataset = dataset.subset(min(request.images or len(dataset), len(dataset)), request.seed)
+        everything = dataset
+        dataset = everything.subset(min(request.images or len(dataset), len(dataset)), request.seed)
         plan = Plan(
             conditions=request.conditions,
             seed=request.seed,
@@ -117,7 +118,13 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
             frost_dir=request.frost_dir,
         )
         surrogate = _surrogate(request, targets, dataset)
-        run = Run(plan=plan, targets=[t.target for t in targets], dataset=dataset, surrogate=surrogate)
+        run = Run(
+            plan=plan,
+            targets=[t.target for t in targets],
+            dataset=dataset,
+            surrogate=surrogate,
+            others=_others(request, everything, dataset),
+        )
         folder = request.output or _default_folder(run)
         with Store(folder / "results.sqlite") as store:
             save_plan(store, run)
@@ -148,6 +155,18 @@ def _surrogate(request: EvaluateRequest, targets: Sequence[Opened], dataset: Dat
     if not any(needs_surrogate(condition) for condition in request.conditions):
         return None
     return open_surrogate(request.surrogates, targets, dataset, threads=request.threads)
+
+
+def _others(request: EvaluateRequest, everything: Dataset, attacked: Dataset) -> Dataset | None:
+    """Give the images that attacks may learn from: those not attacked, in the order of the seed.
+
+    Neither is an image that calibrated a target, nor one of equal content under another name.
+    """
+    if not any(is_learned(condition.base) for condition in request.conditions):
+        return None
+    seen = {sample.sha256 for sample in attacked.samples}
+    drawn = everything.subset(len(everything), request.seed)
+    return replace(drawn, samples=tuple(sample for sample in drawn.samples if sample.sha256 not in seen))
 
 
 def _default_folder(run: Run) -> Path:

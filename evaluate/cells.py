@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RobustMQError
+from ..core.provenance import available_cores
 from ..core.randomness import image_stream
 from ..core.store import ImageRow
 from ..inputs.catalog import PRESETS
+from ..inputs.dataset import check_labels
+from ..inputs.loader import load_images
 from .attacks.aim import drawn_target
-from .attacks.catalog import ATTACKS, TransferEntry, is_targeted, start_of
+from .attacks.catalog import ATTACKS, LearnedEntry, TransferEntry, is_targeted, start_of
 from .attacks.gradient import TransferTask
+from .attacks.learn import Craft, Lesson
 from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Goal
 from .attacks.query_catalog import QueryEntry
 from .chunk import Chunk, LoadedChunk
@@ -84,8 +88,6 @@ def _corrupted(run: Run, condition: Condition, loaded: LoadedChunk) -> Images:
 
 
 def _transferred(run: Run, condition: Condition, loaded: LoadedChunk) -> Shown:
-    entry = ATTACKS[condition.name]
-    assert isinstance(entry, TransferEntry)
     assert run.surrogate is not None
     assert run.surrogate.source is not None
     task = TransferTask(
@@ -95,8 +97,30 @@ def _transferred(run: Run, condition: Condition, loaded: LoadedChunk) -> Shown:
         source=run.surrogate.source,
         seed=run.plan.seed,
     )
-    made = entry.craft(task, dict(condition.settings))
+    made = _craft(run, condition)(task)
     return Shown(images=made.adversarials, zero_gradient=made.zero_gradient_shares)
+
+
+def _craft(run: Run, condition: Condition) -> Craft:
+    """Give what makes the images of an attack on the surrogate; what has to be learned for it is learned once."""
+    entry = ATTACKS[condition.name]
+    settings = dict(condition.settings)
+    if isinstance(entry, TransferEntry):
+        return lambda task: entry.craft(task, settings)
+    assert isinstance(entry, LearnedEntry)
+    if condition.label not in run.learned:
+        run.learned[condition.label] = entry.learn(_lesson(run, condition), settings)
+    return run.learned[condition.label]
+
+
+def _lesson(run: Run, condition: Condition) -> Lesson:
+    assert run.surrogate is not None
+    assert run.surrogate.source is not None
+    others = run.lesson(condition)
+    check_labels(others.samples, run.target_classes)
+    loaded = load_images(others, run.targets[0].pipeline, threads=available_cores())
+    labels = np.array(loaded.labels, dtype=np.int64)
+    return Lesson(images=loaded.images, labels=labels, source=run.surrogate.source, seed=run.plan.seed)
 
 
 def attack_with_queries(

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.statistics import Interval, wilson
+from .attacks.catalog import bound_name
 from .conditions import Condition
 from .metrics import Study
 
+_AXES = {"severity": "severity", "eps": "eps in grey levels", "area": "area in % of the image"}
 QUERY_MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -59,9 +61,9 @@ def curves(study: Study) -> list[Curve]:
 
 
 def _over_strength(study: Study, kind: str, name: str, members: list[Condition]) -> Curve:
-    axis = "severity" if kind == "corruption" else "eps"
+    axis = "severity" if kind == "corruption" else bound_name(members[0])
     series = {engine: _points(study, engine, members, axis) for engine in study.engines}
-    x_label = "severity (0: clean)" if kind == "corruption" else "eps in grey levels (0: clean)"
+    x_label = f"{_AXES[axis]} (0: clean)"
     title = name.replace("_", " ")
     return Curve(title=title, x_label=x_label, y_label="images still right", series=series)
 
@@ -75,7 +77,7 @@ def _points(study: Study, engine: str, members: list[Condition], axis: str) -> l
         cell = study.cell(engine, member.label)
         if cell is not None:
             valid = cell.valid & clean.valid
-            right = cell.correct & clean.correct if axis == "eps" else cell.correct
+            right = cell.correct if axis == "severity" else cell.correct & clean.correct
             points.append(_point(member[axis], wilson(int(right[valid].sum()), int(valid.sum()))))
     return points
 

@@ -9,14 +9,14 @@ from types import MappingProxyType
 import numpy as np
 
 from ..core.statistics import mcnemar_exact
-from .attacks.catalog import is_transfer, norm_of, strength
+from .attacks.catalog import bound_name, is_learned, is_transfer, norm_of, strength
 from .conditions import CLEAN, Condition
 from .results import Cell, Results
 
 TIE_LIMIT = 0.005
 ZERO_GRADIENT_LIMIT = 0.01
 _SIGNIFICANCE = 0.05
-_BASELINE = "noise"
+_BASELINES = ("noise", "patch_control")
 _UNBOUNDED = 255  # every uint8 image lies this close in L-inf
 _FLOOR = 0.05  # a share held that is too small to fall further
 _ENOUGH = 30  # of fewer images, equal counts say nothing
@@ -46,11 +46,12 @@ def masked_conditions(
     ``masking-suspected``: a query attack finds an engine significantly more robust than the reference, and no transfer
     attack of the same strength does: what is more robust for one family only is hidden, not robust.
     ``no-better-than-noise``: the attack does not leave significantly fewer images right than ``noise`` of the same
-    strength.
-    ``flat-in-eps``: the same attack leaves no fewer of 30 or more images right than at a smaller eps, and more than
-    5 % of them.
+    strength, or a patch than a patch of noise.
+    ``flat-in-eps``: the same attack leaves no fewer of 30 or more images right than at a smaller eps or area, and more
+    than 5 % of them.
     ``worse-with-steps``: the same attack leaves significantly more images right than with fewer steps or queries.
-    ``broken-attack``: the same attack without a bound (L-inf, eps 255) leaves more than 5 % of the images right.
+    ``broken-attack``: the same attack without a bound (L-inf, eps 255) leaves more than 5 % of the images right. One
+    learned perturbation does so even then: it makes one picture of all images, which is right for some.
 
     Returns:
         (engine, condition label) to its flags, only where there are any.
@@ -62,7 +63,9 @@ def masked_conditions(
     for engine in engines:
         case = _Case(results=results, reference=engines[0], engine=engine, attacks=attacks)
         for attack in case.measured:
-            found = tuple(flag for flag, holds in _EVIDENCE.items() if attack.name != _BASELINE and holds(case, attack))
+            found = tuple(
+                flag for flag, holds in _EVIDENCE.items() if attack.name not in _BASELINES and holds(case, attack)
+            )
             if found:
                 flags[engine, attack.label] = found
     return flags
@@ -130,13 +133,14 @@ def _masking_suspected(case: _Case, attack: Condition) -> bool:
 
 
 def _no_better_than_noise(case: _Case, attack: Condition) -> bool:
-    baselines = [other for other in case.equally_strong(attack) if other.name == _BASELINE]
+    baselines = [other for other in case.equally_strong(attack) if other.name in _BASELINES]
     return case.held(attack)[0] > 0 and any(not case.holds_more(other, attack) for other in baselines)
 
 
 def _flat_in_eps(case: _Case, attack: Condition) -> bool:
     held, tried = case.held(attack)
-    smaller = [other for other in case.same_but(attack, "eps") if other["eps"] < attack["eps"]]
+    bound = bound_name(attack)
+    smaller = [other for other in case.same_but(attack, bound) if other[bound] < attack[bound]]
     return tried >= _ENOUGH and held > _FLOOR * tried and any(held >= case.held(other)[0] for other in smaller)
 
 
@@ -146,7 +150,9 @@ def _worse_with_steps(case: _Case, attack: Condition) -> bool:
 
 
 def _broken(case: _Case, attack: Condition) -> bool:
-    unbounded = [o for o in case.same_but(attack, "eps") if o["eps"] == _UNBOUNDED and norm_of(o) == "linf"]
+    if norm_of(attack) != "linf" or is_learned(attack):
+        return False
+    unbounded = [other for other in case.same_but(attack, "eps") if other["eps"] == _UNBOUNDED]
     return any(held > _FLOOR * tried for held, tried in map(case.held, unbounded))
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.files import sha256_json
 from ..core.store import SCHEMA_VERSION
 from ..inputs.dataset import Dataset
-from .attacks.catalog import access_used, is_targeted, needs_surrogate
-from .attacks.gradient import GradientSource
+from .attacks.catalog import access_used, controls, is_learned, is_targeted, needs_surrogate
+from .attacks.learn import Craft, ScoredSource
 from .chunk import Chunk
 from .conditions import CLEAN, Condition
 from .corruptions.catalog import missing
@@ -33,7 +33,7 @@ class Surrogate:
         missing: Why there is no source; empty where there is one.
     """
 
-    source: GradientSource | None
+    source: ScoredSource | None
     sha256: str
     missing: str = ""
 
@@ -68,12 +68,16 @@ class Run:
         targets: The engines; the first is the reference.
         dataset: The images.
         surrogate: Source of gradients, or None.
+        others: Labelled images that attacks may learn from, none of them among those of ``dataset``; None for none.
+        learned: Attacks learned so far, by label, so that each is learned once.
     """
 
     plan: Plan
     targets: Sequence[Target]
     dataset: Dataset
     surrogate: Surrogate | None = None
+    others: Dataset | None = None
+    learned: dict[str, Craft] = field(default_factory=dict, repr=False, compare=False)
 
     def chunks(self) -> Iterator[Chunk]:
         """Cut the data set into the chunks that tasks are made of."""
@@ -92,13 +96,33 @@ class Run:
 
     @property
     def conditions(self) -> list[Condition]:
-        """The plan's conditions, the clean one first, each once; with the reason where one can't be made here."""
-        return [self._with_reason(condition) for condition in dict.fromkeys([CLEAN, *self.plan.conditions])]
+        """The plan's conditions, the clean one first, each once; with the reason where one can't be made here.
+
+        The controls of its attacks are at the end: no such attack is measured without.
+        """
+        asked = [self._with_reason(condition) for condition in [CLEAN, *self.plan.conditions]]
+        return list(dict.fromkeys([*asked, *controls(asked)]))
 
     def _with_reason(self, condition: Condition) -> Condition:
+        if is_learned(condition.base) and not condition.unsupported:
+            return replace(condition, unsupported=self._too_few(condition))
         if condition.kind != "corruption" or condition.unsupported:
             return condition
         return replace(condition, unsupported=missing(condition.name, frost_dir=self.plan.frost_dir))
+
+    def _too_few(self, condition: Condition) -> str:
+        wanted, left = condition["images"], 0 if self.others is None else len(self.others)
+        if left >= wanted:
+            return ""
+        return (
+            f"'{condition.name}' learns on {wanted} images that are not attacked, and {left} of the data are left: "
+            "attack fewer with --images, or name fewer to learn on, as in images=100"
+        )
+
+    def lesson(self, condition: Condition) -> Dataset:
+        """Give the images that a learned attack learns from, of which there are enough."""
+        assert self.others is not None
+        return replace(self.others, samples=self.others.samples[: condition["images"]])
 
     @property
     def target_classes(self) -> int:
@@ -129,6 +153,8 @@ class Run:
             identity["surrogate"] = (
                 self.surrogate.sha256 if self.surrogate and needs_surrogate(condition.base) else None
             )
+        if is_learned(condition.base) and not condition.unsupported:
+            identity["learned_on"] = self.lesson(condition).manifest_sha256
         if is_targeted(condition):
             identity["target_classes"] = self.target_classes
         return identity

@@ -93,7 +93,7 @@ def transfer_matrix(
     """
     entry = ATTACKS.get(condition.name)
     if not isinstance(entry, TransferEntry):
-        raise InputError(f"Expected a transfer attack, got '{condition.label}'. Query attacks ask the engine itself.")
+        raise InputError(f"Expected a transfer attack, got '{condition.label}'. Others ask the engine or learn first.")
     right = {target.name: _right(target, pictures.images, pictures.labels) for target in targets}
     found: list[Record] = []
     for source in sources:

@@ -58,6 +58,8 @@ _NAMES = {
     "pgd": "PGD",
     "pgd_l1": "PGD in L1",
     "pgd_l2": "PGD in L2",
+    "patch": "adversarial patch",
+    "patch_control": "patch of noise",
     "pgn": "PGN",
     "prgf": "P-RGF",
     "rays": "RayS",
@@ -67,6 +69,7 @@ _NAMES = {
     "square_l2": "Square in L2",
     "surfree": "SurFree",
     "tifgsm": "TI-FGSM",
+    "universal": "universal perturbation",
     "vmifgsm": "VMI-FGSM",
 }
 
@@ -240,6 +243,10 @@ def _setting(key: str, equals: str, value: str) -> str:
         return key
     if key == "eps" and value.isdecimal():
         return f"eps {value}/255"
+    if key == "area" and value.isdecimal():
+        return f"{value} % of the image"
+    if key == "images":
+        return f"learned on {value} images"
     return f"{value} {key}" if key in ("queries", "steps") else f"{key} {value}"
 
 

@@ -62,7 +62,7 @@ def group_of(condition: str) -> Group:
 def _is_check(condition: str) -> bool:
     name, _, settings = condition.partition(":")
     in_linf = "norm=" not in settings and not name.endswith(("_l1", "_l2"))
-    return name == "noise" or (in_linf and "eps=255" in settings.split(","))
+    return name in ("noise", "patch_control") or (in_linf and "eps=255" in settings.split(","))
 
 
 def main_metric(group: Group) -> str:

@@ -85,7 +85,7 @@ def draw_mixing(rng: np.random.Generator, height: int, width: int, blocks: int) 
             rows[window], columns[window] = _turned(top, left, np.deg2rad(rng.uniform(-DEGREES, DEGREES)))
             for bound, value in zip(inside, (top.start, top.stop - 1, left.start, left.stop - 1), strict=True):
                 bound[window] = value
-    return _bilinear(rows, columns, inside)
+    return read_between(rows, columns, inside)
 
 
 def mix(image: Floats, mixing: Mixing) -> Floats:
@@ -129,8 +129,14 @@ def _turned(top: slice, left: slice, angle: float) -> tuple[NDArray[np.float64],
     return middle + cosine * down - sine * right, centre + sine * down + cosine * right
 
 
-def _bilinear(rows: NDArray[np.float64], columns: NDArray[np.float64], inside: NDArray[np.float64]) -> Mixing:
-    """Give the four pixels around each place; those outside its block have weight zero."""
+def read_between(rows: Floats, columns: Floats, inside: Floats) -> Mixing:
+    """Give the four pixels around each place; those outside its block have weight zero.
+
+    Args:
+        rows: (H, W) where each pixel is read from, in pixels.
+        columns: (H, W) likewise.
+        inside: First row, last row, first and last column that may be read, (4, H, W) or (4, 1, 1).
+    """
     width = rows.shape[1]
     sources, weights = [], []
     for row, row_share in ((np.floor(rows), 1 - rows % 1), (np.floor(rows) + 1, rows % 1)):

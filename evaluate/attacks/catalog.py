@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Literal
 
 from ...core.errors import InputError, unknown
 from ..conditions import Condition
@@ -15,13 +17,19 @@ from .climb import Ascent
 from .difgsm import difgsm
 from .fgsm import fgsm
 from .gradient import TransferResult, TransferTask
+from .learn import Craft, Lesson
 from .mifgsm import mifgsm
 from .nifgsm import nifgsm
+from .patch import LARGEST_AREA, patch, patch_control
 from .pgd import pgd
 from .pgn import pgn
 from .query_catalog import QUERY_ATTACKS, QueryEntry, Settings
 from .tifgsm import tifgsm
+from .universal import universal
 from .vmifgsm import vmifgsm
+
+# ``"patch"`` bounds no distance but the share of the image that may be replaced.
+Bound = Norm | Literal["patch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +40,33 @@ class TransferEntry:
         about: One line for `list`.
         defaults: Its settings with the values they have when a spec does not name them.
         craft: Makes the adversarial images of a task for complete settings.
-        norm: In what eps is measured, in whole grey levels: ``"linf"``, ``"l2"`` or ``"l1"``.
+        norm: In what eps is measured, in whole grey levels: ``"linf"``, ``"l2"`` or ``"l1"``; ``"patch"`` has an area.
     """
 
     about: str
     defaults: Settings
     craft: Callable[[TransferTask, Settings], TransferResult]
-    norm: Norm = "linf"
+    norm: Bound = "linf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedEntry:
+    """An attack learned once on a surrogate over images that are not attacked, then shown to every engine.
+
+    Attributes:
+        about: One line for `list`.
+        defaults: Its settings with the values they have when a spec does not name them; ``images`` is the number of
+            other images that it learns from.
+        learn: Gives, for complete settings, what makes the adversarial images of any task.
+        norm: ``"linf"``, or ``"patch"`` where an area in percent is the bound.
+        control: The attack of the same bound that is always measured beside it; empty for none.
+    """
+
+    about: str
+    defaults: Settings
+    learn: Callable[[Lesson, Settings], Craft]
+    norm: Bound = "linf"
+    control: str = ""
 
 
 def _iterated(about: str, attack: Callable[..., TransferResult], own: Settings = MappingProxyType({})) -> TransferEntry:
@@ -59,7 +87,7 @@ def _projected(about: str, *, norm: Norm, eps: int, steps: int) -> TransferEntry
     )
 
 
-ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
+ATTACKS: Mapping[str, QueryEntry | TransferEntry | LearnedEntry] = {
     **QUERY_ATTACKS,
     "fgsm": TransferEntry(
         about="one signed gradient step on the surrogate (Goodfellow et al. 2015)",
@@ -85,6 +113,24 @@ ATTACKS: Mapping[str, QueryEntry | TransferEntry] = {
     "vmifgsm": _iterated("momentum corrected by the gradient's variance (Wang & He 2021)", vmifgsm, {"copies": 20}),
     "bsr": _iterated("blocks shuffled and rotated, a strong one (Wang et al. 2024)", bsr, {"copies": 10}),
     "pgn": _iterated("seeks places of small gradients, 2 gradients per copy (Ge et al. 2023)", pgn, {"copies": 20}),
+    "universal": LearnedEntry(
+        about="one perturbation for all images, learned on other images of the data (Shafahi et al. 2020)",
+        defaults={"eps": 8, "steps": 100, "images": 256},
+        learn=lambda lesson, s: universal(lesson, eps=s["eps"], steps=s["steps"]),
+    ),
+    "patch": LearnedEntry(
+        about="one square anywhere, turned, learned on other images; area=0.05 of the image (Brown et al. 2017)",
+        defaults={"area": 5, "steps": 100, "images": 256},
+        learn=lambda lesson, s: patch(lesson, area=s["area"], steps=s["steps"]),
+        norm="patch",
+        control="patch_control",
+    ),
+    "patch_control": TransferEntry(
+        about="a square of noise at the same places: what covering does, the baseline of every patch",
+        defaults={"area": 5},
+        craft=lambda task, s: patch_control(task, area=s["area"]),
+        norm="patch",
+    ),
 }
 
 
@@ -92,7 +138,8 @@ def parse_attack(spec: str) -> Condition:
     """Read an attack with its settings.
 
     Args:
-        spec: A name, or a name with settings: ``square:eps=8,queries=1000,start=mifgsm``; eps counts grey levels.
+        spec: A name, or a name with settings: ``square:eps=8,queries=1000,start=mifgsm``; eps counts grey levels, area
+            percent.
 
     Raises:
         InputError: If there is no such attack or setting, a value is no whole number above zero, or no known word.
@@ -111,26 +158,50 @@ def parse_attack(spec: str) -> Condition:
             settings[key] = _whole(key, text)
         else:
             raise unknown(f"setting of attack '{name}':", key, [*settings, *choices])
-    if settings["eps"] > 255 and entry.norm == "linf":
+    if entry.norm == "linf" and settings["eps"] > 255:
         raise InputError(f"Expected `eps` in 1..255 grey levels, got {settings['eps']}.")
+    if entry.norm == "patch" and settings["area"] > LARGEST_AREA:
+        raise InputError(f"Expected `area` in 1..{LARGEST_AREA} percent of the image, got {settings['area']}.")
     named = tuple((key, words[key]) for key, (usual, *_) in choices.items() if words.get(key, usual) != usual)
     return Condition(kind="attack", name=name, settings=tuple(settings.items()), words=named)
 
 
 def is_transfer(condition: Condition) -> bool:
     """Tell whether a condition is an attack made on another model alone, so that every engine is shown the same."""
-    return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry)
+    return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry | LearnedEntry)
 
 
-def norm_of(condition: Condition) -> Norm:
-    """Give the norm that an attack's eps is measured in."""
+def is_learned(condition: Condition) -> bool:
+    """Tell whether a condition is an attack learned on images that are not attacked."""
+    return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), LearnedEntry)
+
+
+def controls(conditions: Sequence[Condition]) -> list[Condition]:
+    """Give the controls of the attacks that have one, each with its attack's bound."""
+    learned = [c for c in conditions if is_learned(c) and not c.unsupported]
+    found = ((ATTACKS[c.name], c) for c in learned)
+    return [
+        parse_attack(f"{entry.control}:{bound_name(c)}={c[bound_name(c)]}")
+        for entry, c in found
+        if isinstance(entry, LearnedEntry) and entry.control
+    ]
+
+
+def norm_of(condition: Condition) -> Bound:
+    """Give the norm that an attack's eps is measured in; ``"patch"`` where it has an area instead."""
     return ATTACKS[condition.name].norm
+
+
+def bound_name(condition: Condition) -> str:
+    """Name the setting that bounds an attack: ``eps``, or the ``area`` of a patch."""
+    return "area" if norm_of(condition) == "patch" else "eps"
 
 
 def strength(condition: Condition) -> str:
     """Write what an attacker may do and wants: ``eps=8`` in L-inf, ``norm=l2,eps=510``, ``eps=8,goal=targeted``."""
-    norm, eps = norm_of(condition), f"eps={condition['eps']}"
-    bound = eps if norm == "linf" else f"norm={norm},{eps}"
+    norm, name = norm_of(condition), bound_name(condition)
+    size = f"{name}={condition[name]}"
+    bound = size if norm == "linf" else f"norm={norm},{size}"
     return f"{bound},goal=targeted" if is_targeted(condition) else bound
 
 
@@ -177,6 +248,8 @@ def _whole(key: str, text: str) -> int:
     numerator, slash, denominator = text.partition("/")
     if key == "eps" and slash and denominator == "255":  # 8/255 is how papers write eight grey levels
         text = numerator
+    if key == "area" and (share := re.fullmatch(r"0?\.(\d\d?)", text)):  # 0.05 is five percent
+        text = share[1].ljust(2, "0")
     try:
         number = int(text)
     except ValueError:

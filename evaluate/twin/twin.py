@@ -35,7 +35,8 @@ class InputGradient:
 
     Attributes:
         scores: (N, classes) float32 logits.
-        gradient: d loss / d input in the shape of the batch, float32; the loss is each image's own cross-entropy.
+        gradient: d loss / d input in the shape of what was differentiated, float32; the loss is each image's own
+            cross-entropy.
     """
 
     scores: Floats
@@ -127,11 +128,21 @@ class Twin:
         Raises:
             InputError: If shapes, types or labels do not fit.
         """
-        gradients = self.gradient_input(self._tensor(images), labels).gradient
+        return self.scored_gradient(images, labels).gradient
+
+    def scored_gradient(self, images: Images | NDArray[np.floating[Any]], labels: Labels) -> InputGradient:
+        """Give scores and the gradient that `gradient` gives, from one pass.
+
+        Raises:
+            InputError: If shapes, types or labels do not fit.
+        """
+        found = self.gradient_input(self._tensor(images), labels)
+        gradients = found.gradient
         if self.pipeline.layout == "nchw":
             gradients = gradients.transpose(0, 2, 3, 1)
         gradients = np.multiply(gradients, self._slopes, order="C")
-        return gradients if self.pipeline.colour == "rgb" else np.ascontiguousarray(gradients[..., ::-1])
+        ordered = gradients if self.pipeline.colour == "rgb" else np.ascontiguousarray(gradients[..., ::-1])
+        return InputGradient(scores=found.scores, gradient=ordered)
 
     def gradient_input(self, batch: Floats, labels: Labels) -> InputGradient:
         """Give scores and gradient for input as the model takes it, without the pipeline.
