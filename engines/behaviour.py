@@ -33,6 +33,10 @@ class Agreement:
     mean_delta: float
     spread: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the figures as JSON data; those of scores that are not finite become null."""
+        return {key: value if np.isfinite(value) else None for key, value in asdict(self).items()}
+
     def sentence(self) -> str:
         """Give the figures as one line."""
         return (
@@ -78,7 +82,12 @@ class Behaviour:
 
     def to_json(self) -> dict[str, Any]:
         """Give what was seen as JSON data."""
-        return {**asdict(self), "output_quantized": self.output_quantized}
+        compared = {"agreement": self.agreement, "saturated": self.saturated}
+        return {
+            **asdict(self),
+            **{name: None if found is None else found.to_json() for name, found in compared.items()},
+            "output_quantized": self.output_quantized,
+        }
 
 
 def observe(engine: Engine, batch: NDArray[Any], simulation: Engine | None = None) -> Behaviour:
@@ -113,13 +122,14 @@ def compare(scores: NDArray[np.float32], others: NDArray[np.float32]) -> Agreeme
         scores: (N, classes).
         others: (N, classes).
     """
-    delta = np.abs(scores.astype(np.float64) - others)
+    with np.errstate(invalid="ignore"):  # infinite scores have no difference
+        delta, spread = np.abs(scores.astype(np.float64) - others), float(scores.std())
     return Agreement(
         images=len(scores),
         flips=int((scores.argmax(axis=1) != others.argmax(axis=1)).sum()),
         max_delta=float(delta.max()),
         mean_delta=float(delta.mean()),
-        spread=float(scores.std()),
+        spread=spread,
     )
 
 

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from robustmq_trt import assets
 from robustmq_trt.cli.main import main
 from robustmq_trt.cli.noise_floor import noise_floor
 from robustmq_trt.cli.targets import opened_targets
+from robustmq_trt.engines.behaviour import compare
 from robustmq_trt.inputs.sources import open_dataset
 
 
@@ -29,3 +31,9 @@ def test_an_audit_shows_how_the_engine_agrees_with_its_simulation(capsys: pytest
     assert document["behaviour"]["agreement"]["images"] == 128
     assert document["behaviour"]["input_saturates"] is False
     assert any(note.startswith("against the simulation: 0 of 128") for note in document["notes"])
+
+
+def test_scores_that_are_not_finite_have_no_difference_in_json():
+    found = compare(np.float32([[np.inf, 1]]), np.float32([[np.inf, 2]])).to_json()
+
+    assert (found["images"], found["max_delta"], found["spread"]) == (1, None, None)
