@@ -8,6 +8,7 @@ percentile ranges within 2 %.
     ROBUSTMQ_DATA=... python benchmarks/bench_calibration.py --images 8 --repeats 1 --check 4 --no-save
     ROBUSTMQ_DATA=... python benchmarks/bench_calibration.py --model resnet18 --methods entropy percentile --images 64
 
+``--alone 5000`` adds rows that only ours runs, for the memory; the data has 600 images, which come again in turn.
 The ResNet18 has random weights (see resnet18.py; it needs torch) and sees the same images.
 Inside the clock: reading the model, opening the session, all images through it, choosing the ranges. Outside: decoding
 (Pillow, short side 256, centre crop 224, x / 127.5 - 1), done once into a file that both contenders read one image at
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 from calibration_contender import CONTENDERS
 
+ALONE = "ours all four"
 METHODS = tuple(dict.fromkeys(name.partition(" ")[2] for name in CONTENDERS))
 
 
@@ -49,6 +51,7 @@ def main() -> None:
         correctness = check(options, tensors)
         print(json.dumps(correctness, indent=2), flush=True)
         rows = [row for count in options.images for row in race(options, tensors, count)]
+        rows += [alone(options, tensors, count) for count in options.alone]
     print(table(rows))
     if not options.no_save:
         print("written:", save(options, correctness, rows))
@@ -61,6 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=("mobilenet_v2", "resnet18"), default="mobilenet_v2")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="which to race")
     parser.add_argument("--images", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--alone", type=int, nargs="*", default=[], help="image counts that only ours runs, for memory")
     parser.add_argument("--check", type=int, default=64, help="images for the comparison of ranges")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
@@ -211,6 +215,13 @@ def race(options: argparse.Namespace, tensors: Path, count: int) -> list[dict[st
     for row in [row for row in rows if "reason" in row]:
         rows.append(largest_that_fits(options, tensors, row["contender"], count // 2))
     return compare(rows)
+
+
+def alone(options: argparse.Namespace, tensors: Path, count: int) -> dict[str, Any]:
+    """Run all four of our methods in one calibration; where there are fewer images, they come again in turn."""
+    result = spawn(options, tensors, ALONE, count)
+    print(f"{ALONE}, {count} images: {brief(result)}", file=sys.stderr, flush=True)
+    return summarise(ALONE, count, [result])
 
 
 def brief(result: dict[str, Any] | str) -> str:
