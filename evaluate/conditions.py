@@ -51,6 +51,10 @@ class Condition:
         """Give the condition that sends this one's images on a route, with the reason where it can't be taken here."""
         return replace(self, kind="route", route=route, unsupported=unsupported)
 
+    def without(self, *settings: str) -> Condition:
+        """Give the condition that leaves some settings open, the same for all that differ in nothing else."""
+        return replace(self, settings=tuple(pair for pair in self.settings if pair[0] not in settings))
+
     def __getitem__(self, key: str) -> int:
         return dict(self.settings)[key]
 

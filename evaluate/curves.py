@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,21 +51,31 @@ class Curve:
 
 
 def curves(study: Study) -> list[Curve]:
-    """Give every curve that the run's cells allow: at least two strengths of the same condition."""
-    families: dict[tuple[str, str], list[Condition]] = {}
+    """Give every curve that the run's cells allow: at least two strengths, clean included, of the same condition.
+
+    Attacks that differ in more than their strength are on curves of their own.
+    """
+    families: dict[Condition, list[Condition]] = {}
     for condition in study.conditions:
         if condition.kind in ("corruption", "attack") and not condition.unsupported:
-            families.setdefault((condition.kind, condition.name), []).append(condition)
-    found = [_over_strength(study, kind, name, members) for (kind, name), members in families.items()]
+            families.setdefault(condition.without(_axis(condition)), []).append(condition)
+    kinds = Counter(family.name for family in families)
+    found = [
+        _over_strength(study, members, family.name.replace("_", " ") if kinds[family.name] == 1 else family.label)
+        for family, members in families.items()
+    ]
     found += [_over_queries(study, attack) for attack in study.attacks if "queries" in dict(attack.settings)]
     return [curve for curve in found if any(len(points) > 1 for points in curve.series.values())]
 
 
-def _over_strength(study: Study, kind: str, name: str, members: list[Condition]) -> Curve:
-    axis = "severity" if kind == "corruption" else bound_name(members[0])
+def _axis(condition: Condition) -> str:
+    return "severity" if condition.kind == "corruption" else bound_name(condition)
+
+
+def _over_strength(study: Study, members: list[Condition], title: str) -> Curve:
+    axis = _axis(members[0])
     series = {engine: _points(study, engine, members, axis) for engine in study.engines}
     x_label = f"{_AXES[axis]} (0: clean)"
-    title = name.replace("_", " ")
     return Curve(title=title, x_label=x_label, y_label="images still right", series=series)
 
 
@@ -96,7 +107,7 @@ def _over_queries(study: Study, attack: Condition) -> Curve:
             _point(mark, wilson(right - int((fooled_at <= mark).sum()), int(valid.sum()))) for mark in marks
         ]
     return Curve(
-        title=f"{attack.name} at eps {attack['eps']}/255",
+        title=f"{attack.without('eps', 'queries').label} at eps {attack['eps']}/255",
         x_label="queries per image",
         y_label="images still right",
         series=series,
