@@ -48,6 +48,7 @@ from robustmq_trt.inputs.pipeline import Pipeline
 from robustmq_trt.inputs.sources import open_dataset
 
 SEED, CALIBRATION, OTHER_SIDE = 0, 128, 192
+CHUNK = 25  # images between two files of `--work`
 MODEL, OTHER = "mobilenet_v2_float", "mobilenet_v1_075_float"
 PRESET, SHIFTS = "tflite-mobilenet", ("opencv-linear", "opencv-nearest")
 TRANSFERS, QUERIES = ("mifgsm", "difgsm", "bsr"), ("square", "linear", "rays")
@@ -121,9 +122,10 @@ class Bench:
     hashes: list[str]
     sources: dict[str, GradientSource]
 
-    def first(self, count: int) -> Bench:
-        """Give the same with the first images only."""
-        return replace(self, images=self.images[:count], labels=self.labels[:count], hashes=self.hashes[:count])
+    def part(self, first: int, end: int) -> Bench:
+        """Give the same with some of the images only."""
+        chosen = slice(first, end)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], hashes=self.hashes[chosen])
 
     def delivered(self, cell: Cell) -> tuple[Images, NDArray[np.int64]]:
         """Attack the images that the engine gets right; give all images as delivered, and the queries each took."""
@@ -225,15 +227,28 @@ def wanted(cell: Cell, options: argparse.Namespace) -> int:
 
 
 def kept(bench: Bench, cell: Cell, work: Path, count: int) -> tuple[Images, NDArray[np.int64]]:
-    """Give what an attack delivered on at least so many images: what an earlier run kept, else attack now."""
-    stem = cell.name.replace(":", "-").replace(" ", "_")
-    for more in range(len(bench.images), count - 1, -1):
-        if (path := work / f"{stem}-{more}.npz").exists():
+    """Give what an attack delivered on at least so many images: what earlier runs kept, the others attacked now."""
+    made, queries = longest_kept(work, cell, len(bench.images))
+    while len(made) < count:
+        end = min(len(made) + CHUNK, count)
+        further = bench.part(len(made), end).delivered(cell)
+        made, queries = np.concatenate([made, further[0]]), np.concatenate([queries, further[1]])
+        np.savez(kept_at(work, cell, end), made=made, queries=queries)
+        kept_at(work, cell, end - len(further[0])).unlink(missing_ok=True)
+    return made, queries
+
+
+def longest_kept(work: Path, cell: Cell, most: int) -> tuple[Images, NDArray[np.int64]]:
+    for count in range(most, 0, -1):
+        if (path := kept_at(work, cell, count)).exists():
             with np.load(path) as stored:
                 return stored["made"], stored["queries"]
-    made, queries = bench.first(count).delivered(cell)
-    np.savez(work / f"{stem}-{count}.npz", made=made, queries=queries)
-    return made, queries
+    return np.empty((0, 224, 224, 3), dtype=np.uint8), np.empty(0, dtype=np.int64)
+
+
+def kept_at(work: Path, cell: Cell, count: int) -> Path:
+    """Name the file of an attack's first images; each image has its own random stream, so more can be added to it."""
+    return work / f"{cell.name.replace(':', '-').replace(' ', '_')}-{count}.npz"
 
 
 def show(row: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from .protocol import Answer, Image
 from .reach import bounds
 from .walk import Scene, Search
 
-# At most this many unknowns: an image of more values is cut into tiles of one sign per channel.
+# At most this many unknowns: an image of more pixels is cut into tiles of one sign.
 MOST_UNKNOWNS = 4096
 _WARM_UP = 0.2  # of the budget goes into fair coin flips before the search centres on the best guess
 _TRIAL = 10  # every tenth query is the best guess itself
@@ -24,10 +24,16 @@ Signs = NDArray[np.bool_]
 def linear(scene: Scene) -> Search:
     """Fit margin = bias + weights . signs to all answers, and play the signs that the fit says are worst.
 
-    Query 1 is the clean image; the next fifth of the budget moves every value by +eps or -eps on fair coins (with
-    ``start``: query 2 is the start, and there are no such coins); from then on each query is the best guess with a
-    quarter of its signs turned, every tenth one the guess itself. Each answer corrects the fit along its own signs
-    (Kaczmarz's step, with the gain that leaves the engine's rounding out).
+    Every value moves by +eps or -eps. The sign of a tile of pixels says whether they move as at first (+) or the other
+    way; at first all move by +eps, or with ``start`` the way the start does. A tile's three channels have one sign
+    until there were as many answers as tiles, then one each: a network's slopes along them are much alike, so that one
+    sign reaches 0.86 to 0.9 of what three do (ResNet20, MobileNetV2), with a third of the unknowns, each of which shows
+    1.4 to 1.5 times as clearly.
+
+    Query 1 is the clean image; the next fifth of the budget gives each tile a fair coin (with ``start``: query 2 is
+    the start, and there are no such coins); from then on each query is the best guess with a quarter of its signs
+    turned, every tenth one the guess itself. Each answer corrects the fit along its own signs (Kaczmarz's step, with
+    the gain that leaves the engine's rounding out).
 
     An attack that compares two answers fails where they differ by less than the engine rounds. Here nothing is
     compared: each unknown is an average over all answers, and the rounding, which is different for each, leaves the
@@ -38,22 +44,23 @@ def linear(scene: Scene) -> Search:
         2.2). The combination, its rounding-aware gain and the stop by the production argmax are this project's.
     """
     clean, started = yield from scene.opening()
-    tiles = _Tiles(scene.image)
+    tiles = _Tiles(scene)
     fit = _Fit(MarginReader(scene.goal), clean, tiles.count)
-    if scene.start is not None and started is not None:
-        fit.correct(tiles.signs_between(scene.image, scene.start), started)
-    coins_until = _WARM_UP * scene.budget if scene.start is None else 0
-    low, high = bounds(scene.image, scene.eps)
+    if started is not None:
+        fit.correct(np.ones(tiles.count, dtype=np.bool_), started)
+    coins_until = _WARM_UP * scene.budget if started is None else 0
     while True:
         trial = (fit.told + 1) % _TRIAL == 0
         if trial:
             signs = fit.guess
         elif fit.told + 1 < coins_until:
-            signs = _coins(scene.rng, tiles.count)
+            signs = _coins(scene.rng, fit.unknowns)
         else:
-            signs = fit.guess ^ (_coins(scene.rng, tiles.count) & _coins(scene.rng, tiles.count))
-        answer = yield np.where(tiles.spread_out(signs), high, low)
+            signs = fit.guess ^ (_coins(scene.rng, fit.unknowns) & _coins(scene.rng, fit.unknowns))
+        answer = yield tiles.moved(signs)
         fit.correct(signs, answer)
+        if fit.told == tiles.count:
+            fit.split(3)
 
 
 class _Fit:
@@ -64,6 +71,11 @@ class _Fit:
         self._reader = reader
         self._weights = np.zeros(unknowns, dtype=np.float32)
         self._bias, self._spread = reader.read(clean), 0.0
+
+    @property
+    def unknowns(self) -> int:
+        """The number of weights."""
+        return self._weights.size
 
     @property
     def guess(self) -> Signs:
@@ -81,6 +93,10 @@ class _Fit:
         self._weights += np.float32(self._gain() * residual / design.size) * design
         self._bias += _DRIFT * residual
 
+    def split(self, parts: int) -> None:
+        """Give each part of what had one weight an equal share of it."""
+        self._weights = (self._weights / np.float32(parts)).repeat(parts)
+
     def _gain(self) -> float:
         """Give the share of a residual that is signal: what is left of its variance without the rounding's."""
         spread = self._spread / self.told
@@ -88,29 +104,31 @@ class _Fit:
 
 
 class _Tiles:
-    """Cuts an image into square tiles of one sign per channel, ``count`` signs in all."""
+    """Cuts an image into square tiles, ``count`` in all, that move as at first (True) or the other way."""
 
-    def __init__(self, image: Image) -> None:
-        self._height, self._width = image.shape[:2]
+    def __init__(self, scene: Scene) -> None:
+        self._height, self._width = scene.image.shape[:2]
         self._side = tile_side(self._height, self._width)
-        self._cells = -(-self._height // self._side), -(-self._width // self._side), 3
+        self._cells = -(-self._height // self._side), -(-self._width // self._side)
         self.count = math.prod(self._cells)
+        self._low, self._high = bounds(scene.image, scene.eps)
+        self._first = _first_signs(scene)
 
-    def signs_between(self, image: Image, moved: Image) -> Signs:
-        """Give the sign of each tile's sum of changes."""
-        changes = moved.astype(np.int64) - image
-        rows, columns = (np.arange(0, length, self._side) for length in changes.shape[:2])
-        sums = np.add.reduceat(np.add.reduceat(changes, rows, axis=0), columns, axis=1)
-        signs: Signs = sums.ravel() > 0
-        return signs
-
-    def spread_out(self, signs: Signs) -> Signs:
-        """Give each value of the image its tile's sign, (H, W, 3)."""
-        cells = signs.reshape(self._cells)
+    def moved(self, signs: Signs) -> Image:
+        """Give the image whose tiles move by their signs, one for each tile or three."""
+        cells = signs.reshape(*self._cells, -1)
         if self._side > 1:
-            rows = cells.repeat(self._side, axis=0)[: self._height]
-            cells = rows.repeat(self._side, axis=1)[:, : self._width]
-        return cells
+            cells = cells.repeat(self._side, axis=0)[: self._height].repeat(self._side, axis=1)[:, : self._width]
+        return np.where(cells == self._first, self._high, self._low)
+
+
+def _first_signs(scene: Scene) -> Signs:
+    """Give the way each pixel moves at first, (H, W, 1): up, or with a start the way most of its change there goes."""
+    if scene.start is None:
+        return np.ones((*scene.image.shape[:2], 1), dtype=np.bool_)
+    changes = scene.start.astype(np.int16) - scene.image
+    signs: Signs = changes.sum(axis=2, keepdims=True) > 0
+    return signs
 
 
 def _coins(rng: np.random.Generator, count: int) -> Signs:
@@ -120,13 +138,13 @@ def _coins(rng: np.random.Generator, count: int) -> Signs:
 
 
 def tile_side(height: int, width: int) -> int:
-    """Give the side of the square tiles that leave at most ``MOST_UNKNOWNS`` signs for three channels.
+    """Give the side of the square tiles of which an image has at most ``MOST_UNKNOWNS``.
 
     Example:
         >>> tile_side(32, 32), tile_side(224, 224)
-        (1, 7)
+        (1, 4)
     """
     side = 1
-    while 3 * -(-height // side) * -(-width // side) > MOST_UNKNOWNS:
+    while -(-height // side) * -(-width // side) > MOST_UNKNOWNS:
         side += 1
     return side

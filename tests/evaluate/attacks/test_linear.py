@@ -54,7 +54,7 @@ def test_a_saturated_share_is_finite() -> None:
 def test_tiles_keep_the_unknowns_few() -> None:
     for height, width in [(8, 8), (32, 32), (37, 37), (128, 128), (224, 224), (224, 300)]:
         side = tile_side(height, width)
-        assert 3 * -(-height // side) * -(-width // side) <= MOST_UNKNOWNS
+        assert -(-height // side) * -(-width // side) <= MOST_UNKNOWNS
 
 
 def test_the_fit_finds_the_signs_of_a_linear_margin_through_coarse_rounding() -> None:
@@ -72,6 +72,27 @@ def test_the_fit_finds_the_signs_of_a_linear_margin_through_coarse_rounding() ->
 
     found = np.sign(state.result(budget).adversarial.astype(int) - image)
     assert (found == -np.sign(weights)).mean() > 0.95
+
+
+def test_the_search_goes_on_from_the_pattern_of_its_start_within_every_tile() -> None:
+    side = tile_side(70, 70)
+    image = np.full((70, 70, 3), 100, np.uint8)
+    ways = np.random.default_rng(1).choice([-2, 2], size=(70, 70, 1))
+    attack = QUERY_ATTACKS["linear"].make({"eps": 2, "queries": 9})
+    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""), (image + ways).astype(np.uint8))
+    canvas = image.copy()
+    for margin in (3.0, 1.0):
+        state.propose(canvas)
+        state.tell(Answer(np.float32([margin, 0.0]), margin, wrong=False))
+
+    state.propose(canvas)
+
+    kept = (canvas.astype(int) - image) * ways // 4
+    tiles = kept.reshape(70 // side, side, 70 // side, side, 3)
+    assert side == 2
+    assert (abs(tiles) == 1).all()
+    assert (tiles == tiles[:, :1, :, :1, :1]).all()
+    assert 0.7 < (tiles > 0).mean() < 0.8
 
 
 def test_a_start_is_part_of_the_label_and_names_a_transfer_attack_of_the_same_eps() -> None:
