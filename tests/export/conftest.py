@@ -1,10 +1,11 @@
-"""Tiny classifiers written as text, and two ways to run a graph."""
+"""Tiny classifiers written as text, two ways to run a graph, and one classifier on any grid."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,80 +13,15 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-USER_MODULE = """
-import torch
-from torch import nn
-from torch.nn import functional as F
-
-
-class Net(nn.Module):
-    def __init__(self, head=None):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(8)
-        self.norm.running_mean.uniform_(-1, 1)
-        self.norm.running_var.uniform_(0.5, 2)
-        self.drop = nn.Dropout(0.5)
-        self.head = head or nn.Linear(8, 5)
-
-    def features(self, x):
-        return torch.relu(self.norm(self.conv(x))).mean((2, 3))
-
-    def forward(self, x):
-        return self.head(self.drop(self.features(x).view(x.size(0), -1)))
-
-
-class Leftover(Net):
-    def features(self, x):
-        y = F.batch_norm(self.conv(x), None, None, training=True)
-        return torch.relu(y).mean((2, 3))
-
-
-class Random(Net):
-    def forward(self, x):
-        return self.head(F.dropout(self.features(x), training=True))
-
-
-class Pair(Net):
-    def forward(self, x):
-        y = super().forward(x)
-        return y, y
-
-
-class Picky(Net):
-    def forward(self, x):
-        if x.shape[2] < 4:
-            raise ValueError("too small")
-        return super().forward(x)
-
-
-class Unexportable(Net):
-    def forward(self, x):
-        y = x.mean((2, 3))
-        return super().forward(x) + torch.linalg.eigvalsh(y[:, :, None] * y[:, None, :]).sum(1, keepdim=True)
-
-
-class Untraceable(Net):
-    def forward(self, x):
-        y = super().forward(x)
-        return y * 2 if bool(y.sum() > 1e9) else y
-
-
-def with_argument(width):
-    return Net()
-
-
-def number():
-    return 7
-
-
-def broken():
-    raise RuntimeError("no such checkpoint")
-"""
+from robustmq_trt.core.precision import Precision
+from robustmq_trt.core.ranges import RangeTable
+from robustmq_trt.core.recipe import LayerRule, Recipe
+from robustmq_trt.export.grid import to_grid
+from robustmq_trt.export.prepare import prepare
+from robustmq_trt.export.qdq import quantizable_tensors, quantize
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
 
@@ -141,6 +77,23 @@ net (float[N,3,8,8] image) => (float[N,5] logits) {
     f = Reshape(g, target)
     logits = Gemm<transB=1>(f, fw, fb)
 }"""
+RESIDUAL = """
+net (float[N,3,8,8] image) => (float[N,5] logits) {
+    c1 = Conv<pads=[1,1,1,1]>(image, w1, b1)
+    r1 = Relu(c1)
+    c2 = Conv<pads=[1,1,1,1]>(r1, w2, b2)
+    s = Add(c2, r1)
+    r2 = Relu(s)
+    m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r2)
+    c3 = Conv(m, w3, b3)
+    g = GlobalAveragePool(c3)
+    f = Flatten(g)
+    logits = Gemm<transB=1>(f, fw, fb)
+}"""
+RESIDUAL_SHAPES = {
+    **{"w1": (6, 3, 3, 3), "b1": (6,), "w2": (6, 6, 3, 3), "b2": (6,), "w3": (7, 6, 1, 1), "b3": (7,)},
+    **{"fw": (5, 7), "fb": (5,)},
+}
 NETS = {
     "conv_bn": CONV_BN,
     "softmax": SOFTMAX,
@@ -201,13 +154,36 @@ def run_ort() -> Callable[..., NDArray[Any]]:
     """Give a function that runs a model on ONNX Runtime's CPU kernels."""
     import onnxruntime as runtime
 
-    def run(model: onnx.ModelProto, images: NDArray[Any], *, optimized: str | None = None) -> NDArray[Any]:
+    def run(
+        model: onnx.ModelProto, images: NDArray[Any], *, optimize: bool = True, optimized: str | None = None
+    ) -> NDArray[Any]:
         options = runtime.SessionOptions()
         options.log_severity_level = 3
+        if not optimize:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if optimized:
             options.optimized_model_filepath = optimized
         session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0])
+
+    return run
+
+
+@pytest.fixture
+def inner_values() -> Callable[..., dict[str, NDArray[Any]]]:
+    """Give a function that runs a model on ONNX Runtime as it is written, and gives inner tensors by name."""
+    import onnxruntime as runtime
+
+    def run(model: onnx.ModelProto, names: Iterable[str], images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model)
+        asked = sorted(set(names) - {entry.name for entry in (*probe.graph.output, *probe.graph.input)})
+        probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = runtime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found = [output.name for output in session.get_outputs()]
+        return dict(zip(found, session.run(None, {probe.graph.input[0].name: images}), strict=True))
 
     return run
 
@@ -226,7 +202,7 @@ def images() -> Callable[..., NDArray[np.float32]]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in a folder that holds a user's PyTorch module `usermodel`."""
-    (tmp_path / "usermodel.py").write_text(USER_MODULE)
+    shutil.copy(Path(__file__).with_name("user_module.py"), tmp_path / "usermodel.py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "usermodel", raising=False)
     yield tmp_path
@@ -243,3 +219,32 @@ def operators() -> Callable[[onnx.ModelProto], Counter[str]]:
 def assert_close() -> Callable[[np.ndarray, np.ndarray], None]:
     """Compare scores at 1e-5 of the largest."""
     return lambda got, expected: np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.fixture
+def net() -> onnx.ModelProto:
+    """Give a prepared classifier with a residual Add, pooling and a Gemm."""
+    rng = np.random.default_rng(0)
+    own = {name: (rng.normal(size=shape) * 0.4).astype(np.float32) for name, shape in RESIDUAL_SHAPES.items()}
+    return prepare(parse(RESIDUAL, own)).model
+
+
+@pytest.fixture
+def ranges(net: onnx.ModelProto, inner_values: Callable[..., Any], images: Callable[..., Any]) -> RangeTable:
+    """Give the ranges of `net` over 64 images."""
+    values = inner_values(net, quantizable_tensors(net), images(net, 64, seed=1))
+    pairs = {name: (float(value.min()), float(value.max())) for name, value in values.items()} | {"image": (-1.0, 1.0)}
+    return RangeTable(method="minmax", images=1, model_sha256="0" * 64, data_sha256="1" * 64, preset="x", ranges=pairs)
+
+
+@pytest.fixture
+def grid(net: onnx.ModelProto, ranges: RangeTable) -> Callable[..., onnx.ModelProto]:
+    """Give a function from a precision and rules of layers to `net` on that grid."""
+
+    def make(precision: str, *, keep_ends: bool = False, weights: Any = None, **layers: LayerRule) -> onnx.ModelProto:
+        recipe = Recipe(precision=Precision.parse(precision), keep_ends=keep_ends, layers=layers)
+        return to_grid(
+            quantize(net, ranges, keep_float=recipe.float_layers), net, ranges, recipe=recipe, weights=weights
+        )
+
+    return make
