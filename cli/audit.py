@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError, ThresholdError
+from ..core.errors import InputError
 from ..engines.audit import Audit
 from ..engines.behaviour import Behaviour, observe
 from ..engines.catalog import SIMULATION, is_url, open_engine, split_target
@@ -16,7 +16,7 @@ from ..engines.protocol import Engine
 from ..export.onnx_file import read_model
 from .isolation import add_isolation, door
 from .manifest import with_manifest
-from .options import Subparsers, add_common, print_json, share, table
+from .options import Subparsers, add_common, missed, print_json, share, table
 
 _NOISE_IMAGES = 128
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         print(audit_table(audit))
     if options.require_integer is not None and audit.integer_coverage < options.require_integer:
         found = f"{audit.integer_coverage:.4f}" if audit.provable else "unprovable"
-        raise ThresholdError(
+        return missed(
             f"Integer coverage is {found}, below the required {options.require_integer:.4f}. "
             "The table names the layers and the reasons."
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..core.errors import ThresholdError
 from ..core.manifest import SUFFIX
 from ..evaluate.diagnosis import Diagnosis, diagnose
 from ..export.onnx_file import read_model
@@ -14,7 +13,7 @@ from ..inputs.loader import load_images
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
 from .manifest import with_manifest
-from .options import Subparsers, add_common, add_data, print_json, table
+from .options import Subparsers, add_common, add_data, missed, print_json, table
 from .progress import Progress
 from .targets import DEFAULT_PRESET, target_file
 
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     progress.close()
     _print(found, as_json=options.json)
     if not found.found:
-        raise ThresholdError(
+        return missed(
             "No usual contract lets the engine do better than chance. Check --preset (decoder, resize, crop) and that "
             "the labels count from 0 in the engine's order of classes. No manifest was written."
         )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import unknown
+from ..core.errors import InputError, unknown
 from ..evaluate.flips import Flips, flips
 from ..evaluate.summary import load_study
 from .options import Subparsers, add_common, print_json, table
@@ -29,6 +29,10 @@ def run(options: argparse.Namespace) -> int:
     with open_results(options.folder) as store:
         study = load_study(store)
         names = options.engines or [study.engines[0], study.engines[-1]]
+        if len(names) != 2:
+            raise InputError(
+                f"Expected two engines to compare, got {len(names)}. Name two of: {', '.join(study.engines)}."
+            )
         for name in names:
             if name not in study.engines:
                 raise unknown("engine", name, study.engines)

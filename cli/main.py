@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..core.errors import RobustMQError
+from ..core.errors import InputError, RobustMQError
 from . import (
     audit,
     build,
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 ok, 1 threshold failed, 2 usage or bad input, 3 partial run, 4 refused for security, 130 interrupted.
     """
+    _open_streams()
     options = _parser().parse_args(argv)
     try:
         code: int = options.run(options)
@@ -72,13 +73,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report(error, as_json=getattr(options, "json", False))
         return error.exit_code
     except KeyboardInterrupt:
-        print("\nInterrupted. What was stored is kept; the same command goes on from there.", file=sys.stderr)
+        print(
+            "\nInterrupted. Nothing half-written is left; `evaluate`, `corrupt` and `demo` go on there.",
+            file=sys.stderr,
+        )
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader went away (`| head`): that is no failure, and Python must not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # the reader went away (`| head`): that is no failure
         return 0
+    except OSError as error:
+        # A full disk, a folder that may not be written: the machine's no, not a bug of ours.
+        refusal = InputError(f"{error}. Check the path, its permissions and the space left.")
+        _report(refusal, as_json=error.filename is not None and getattr(options, "json", False))
+        _give_up_stdout()
+        return refusal.exit_code
     return code
+
+
+def _open_streams() -> None:
+    """Give a process that was started without stdout or stderr (``>&-``, a daemon) one that leads nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
+def _give_up_stdout() -> None:
+    """Drop what stdout could not take, or Python would try once more on its way out."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NewType
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ThresholdError
 
 Subparsers = Any  # argparse gives its subparsers object no public name
 Threads = NewType("Threads", int)
@@ -83,6 +83,13 @@ def print_json(document: Any) -> None:
     """Print the one JSON document of a ``--json`` run."""
     json.dump(document, sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def missed(sentence: str) -> int:
+    """Say which bound a document that is printed already misses, and give the exit code for it."""
+    sys.stdout.flush()
+    print(f"robustmq-trt: {sentence}", file=sys.stderr)
+    return ThresholdError.exit_code
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -59,6 +59,7 @@ def test_report_and_diff_need_the_run_folder_only(command, refused, pair, tmp_pa
     assert code == 0
     assert [entry["n"] for entry in json.loads(out)["conditions"]] == [8, 8]
     refused("diff", tmp_path, "embedded.fp32", "other")
+    assert "Expected two engines" in refused("diff", tmp_path, "embedded.fp32")
     refused("report", tmp_path / "nothing")
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from robustmq_trt import __version__
+from robustmq_trt import __version__, assets
 from robustmq_trt.cli.main import _COMMANDS
 
 RUN = [sys.executable, "-c", "import sys; from robustmq_trt.cli.main import main; sys.exit(main())"]
@@ -62,6 +62,49 @@ def test_a_reader_that_goes_away_is_no_error():
     writer.stderr.close()
 
     assert (code, err) == (0, b"")
+
+
+def test_a_full_disk_behind_stdout_is_a_sentence():
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([*RUN, "list"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_process_without_streams_works_in_silence(closed):
+    shell = ["sh", "-c", f'"$@" {closed}', "sh", *RUN, "list"]
+
+    done = subprocess.run(shell, capture_output=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_can_be_no_folder_is_refused(command, tmp_path, engines, place):
+    (tmp_path / "file").write_text("in the way")
+    output = tmp_path / place
+    data = assets.images_dir("eval")
+
+    for line in (
+        ("build", "--calib-size", "8", "-o", output, "--json"),
+        ("evaluate", engines / "embedded.fp32.onnx", "--data", data, "--suite", "clean", "-o", output, "--json"),
+    ):
+        code, out, err = command(*line)
+
+        assert (code, json.loads(out)["exit_code"]) == (2, 2)
+        assert str(output) in err
+
+
+def test_a_missed_bound_leaves_one_json_document(command, engines):
+    code, out, err = command("audit", engines / "embedded.fp32.onnx", "--require-integer", "0.5", "--json")
+
+    assert code == 1
+    assert json.loads(out)["integer_coverage"] == 0
+    assert "below the required" in err
 
 
 def test_a_bug_keeps_its_trace(monkeypatch):
