@@ -16,7 +16,18 @@ from ..evaluate.suites import SUITES, corruption_condition, preset_condition, su
 from ..evaluate.verdict import all_routes, with_routes
 from .evaluation import EvaluateRequest, evaluate
 from .isolation import add_isolation, door
-from .options import Subparsers, add_common, add_corruption_options, add_data, positive, print_json, seconds, table
+from .options import (
+    Subparsers,
+    add_common,
+    add_corruption_options,
+    add_data,
+    add_prepared,
+    positive,
+    prepared_sets,
+    print_json,
+    seconds,
+    table,
+)
 from .progress import Progress
 
 _PARTIAL = 3
@@ -56,6 +67,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
     parser.add_argument("--latency", type=seconds, default=1.0, metavar="SECONDS", help="per figure; 0 measures none")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder; an interrupted run goes on in it")
+    add_prepared(parser)
     add_isolation(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -79,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         batch=options.batch,
         latency_seconds=options.latency,
         door=door(options),
+        prepared=prepared_sets(options),
         output=options.output,
         command=command_line(),
     )

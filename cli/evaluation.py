@@ -15,6 +15,7 @@ from ..evaluate.conditions import Condition
 from ..evaluate.corruptions.storage import Storage
 from ..evaluate.examples import ExampleGallery
 from ..evaluate.plan import Plan, Run, Surrogate
+from ..evaluate.prepared_sets import PreparedSets
 from ..evaluate.runner import run as run_plan
 from ..evaluate.score_access import ScoreAccess
 from ..evaluate.summary import save_plan
@@ -48,6 +49,7 @@ class EvaluateRequest:
         batch: Images in one call.
         latency_seconds: Time per target and scenario, 0 for none.
         door: How engines are let in.
+        prepared: Where prepared images of earlier runs are looked for, and kept; None for nowhere.
         output: Run folder, or None for one named by its content.
         title: Heading of the report.
         command: The command line, for the report.
@@ -68,6 +70,7 @@ class EvaluateRequest:
     batch: int = 32
     latency_seconds: float = 1.0
     door: Door = field(default_factory=Door)
+    prepared: PreparedSets | None = None
     output: Path | None = None
     title: str = "Robustness of the deployed engine"
     command: str = ""
@@ -130,7 +133,9 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
             save_plan(store, run)
             progress.stage(f"Measuring {len(run.conditions)} conditions on {len(dataset)} images")
             gallery = ExampleGallery(store, [condition.label for condition in run.conditions])
-            run_plan(run, store, progress=progress, gallery=gallery)
+            run_plan(run, store, progress=progress, gallery=gallery, prepared=request.prepared)
+            if request.prepared is not None:
+                progress.stage(request.prepared.summary())
             about = {"title": request.title, "command": request.command, "data": request.data.name}
             save_setting(store, run, targets, about=about, threads=request.threads, progress=progress)
             if request.latency_seconds > 0:

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any
 
-from ..core.errors import InputError, ThresholdError
+from ..core.errors import ThresholdError
+from ..evaluate.corruptions.storage import STORAGES
+from ..evaluate.prepared_sets import PreparedSets
 
 Subparsers = Any  # argparse gives its subparsers object no public name
-Threads = NewType("Threads", int)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +40,33 @@ def add_corruption_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--storage`` and ``--frost-dir``."""
     parser.add_argument(
         "--storage",
-        choices=("raw", "jpeg85"),
+        choices=STORAGES,
         default="raw",
         help="keep corrupted images as they are, or as the JPEGs of the downloadable ImageNet-C (default raw)",
     )
     parser.add_argument("--frost-dir", type=Path, metavar="DIR", help="photographs for the corruption 'frost'")
+
+
+def add_prepared(parser: argparse._ActionsContainer) -> None:
+    """Add ``--prepared`` and ``--prepared-gib``."""
+    parser.add_argument(
+        "--prepared",
+        type=Path,
+        metavar="DIR",
+        help="keep decoded and corrupted images there, copies of the data, for the next engine (default: nowhere)",
+    )
+    parser.add_argument(
+        "--prepared-gib", type=positive, default=4, metavar="N", help="most that they take; the oldest go (default 4)"
+    )
+
+
+def prepared_sets(options: argparse.Namespace) -> PreparedSets | None:
+    """Open the folder that ``--prepared`` names, or give None.
+
+    Raises:
+        InputError: If it cannot be made.
+    """
+    return None if options.prepared is None else PreparedSets(options.prepared, cap_bytes=options.prepared_gib << 30)
 
 
 def positive(text: str) -> int:
@@ -98,14 +121,3 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *rows]]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(line.rstrip() for line in lines)
-
-
-def existing_folder(path: Path) -> Path:
-    """Give the path if it is a folder.
-
-    Raises:
-        InputError: If it is none.
-    """
-    if not path.is_dir():
-        raise InputError(f"'{path}' is no folder. Check the path.")
-    return path

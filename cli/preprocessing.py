@@ -31,7 +31,7 @@ from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset, check_labels
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, add_data, positive, print_json, table
+from .options import Subparsers, add_common, add_data, add_prepared, positive, prepared_sets, print_json, table
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
@@ -64,6 +64,7 @@ def _on_targets(
     parser: argparse.ArgumentParser = studies.add_parser(name, help=help_text, description=help_text)
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="engines; the first is the reference")
     add_data(parser, required=True)
+    add_prepared(parser)
     _add_output(parser)
     parser.set_defaults(run=run, experiment=name)
     return parser
@@ -215,8 +216,11 @@ def _drawn(options: argparse.Namespace, dataset: Dataset) -> Dataset:
 
 def _serve(options: argparse.Namespace, ways: Sequence[Way], targets: Sequence[Opened], dataset: Dataset) -> Served:
     progress = Progress(quiet=options.quiet)
+    prepared = prepared_sets(options)
     progress.stage(f"Serving {len(dataset)} images in {len(ways)} ways")
-    served = serve(dataset, ways, [opened.target for opened in targets], progress=progress)
+    served = serve(dataset, ways, [opened.target for opened in targets], progress=progress, prepared=prepared)
+    if prepared is not None:
+        progress.stage(prepared.summary())
     progress.close()
     return served
 

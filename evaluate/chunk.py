@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,8 @@ from ..inputs.dataset import Dataset
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import DecodedOnce
+from .prepared_sets import PreparedSets
+from .set_recipes import loading
 from .target import Answers
 
 Images = NDArray[np.uint8]
@@ -41,14 +44,28 @@ class Chunk:
     def _decoded(self) -> DecodedOnce:
         return DecodedOnce(self.dataset)
 
-    def load(self, pipeline: Pipeline) -> LoadedChunk:
+    def load(self, pipeline: Pipeline, prepared: PreparedSets | None = None) -> LoadedChunk:
         """Decode and resize every image; the ones that can't be are kept as failures.
 
         What one pipeline decoded, others with that decoder only resize.
+
+        Args:
+            pipeline: How.
+            prepared: Where loaded images are looked for, and kept if all of them loaded; None for nowhere.
         """
+        recipe = loading(self.dataset.samples, pipeline)
+        if (
+            prepared is not None
+            and (found := prepared.find(recipe, (len(self.dataset), *pipeline.size, 3))) is not None
+        ):
+            return self._loaded(found, {})
         cores = available_cores()
         loaded = load_images(self._decoded.dataset(pipeline, threads=cores), pipeline, threads=cores)
-        reasons = {failure.sample.name: failure.reason for failure in loaded.failures}
+        if prepared is not None and not loaded.failures:
+            prepared.keep(recipe, loaded.images)
+        return self._loaded(loaded.images, {failure.sample.name: failure.reason for failure in loaded.failures})
+
+    def _loaded(self, images: Images, reasons: Mapping[str, str]) -> LoadedChunk:
         samples = self.dataset.samples
         return LoadedChunk(
             positions=np.array(
@@ -57,7 +74,7 @@ class Chunk:
             names=tuple(s.name for s in samples if s.name not in reasons),
             hashes=tuple(s.sha256 for s in samples if s.name not in reasons),
             labels=np.array([s.label for s in samples if s.name not in reasons], dtype=np.int64),
-            images=loaded.images,
+            images=images,
             invalid=tuple(
                 ImageRow(
                     position=self.first + i,

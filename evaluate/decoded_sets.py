@@ -16,6 +16,8 @@ from ..inputs.dataset import Dataset, Sample
 from ..inputs.loader import Failure
 from ..inputs.pipeline import Pipeline
 from .corruptions.jpeg import MAX_SIDE, encode
+from .prepared_sets import PreparedSets
+from .set_recipes import loading
 
 Images = NDArray[np.uint8]
 
@@ -100,7 +102,9 @@ def _with_pixels(sample: Sample, pipeline: Pipeline) -> tuple[Sample, Sample]:
     return sample, decoded
 
 
-def prepared_batches(dataset: Dataset, ways: Sequence[Way], *, batch: int, threads: int) -> Iterator[PreparedBatch]:
+def prepared_batches(
+    dataset: Dataset, ways: Sequence[Way], *, batch: int, threads: int, prepared: PreparedSets | None = None
+) -> Iterator[PreparedBatch]:
     """Prepare a data set in every way, in memory for one batch of them whatever the data set's size.
 
     Args:
@@ -108,11 +112,34 @@ def prepared_batches(dataset: Dataset, ways: Sequence[Way], *, batch: int, threa
         ways: At least one; all can run here.
         batch: Images per step, at least 1.
         threads: Decoding threads, at least 1; the result does not depend on it.
+        prepared: Where whole batches of earlier runs are looked for, and kept if no image failed; None for nowhere.
     """
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(dataset), batch):
             samples = dataset.samples[start : start + batch]
-            yield _gathered(samples, list(pool.map(lambda sample: _prepared(sample, ways), samples)), ways)
+            if prepared is not None and (found := _found(samples, ways, prepared)) is not None:
+                yield found
+                continue
+            made = _gathered(samples, list(pool.map(lambda sample: _prepared(sample, ways), samples)), ways)
+            if prepared is not None and not made.failures:
+                _keep(made, ways, prepared)
+            yield made
+
+
+def _found(samples: Sequence[Sample], ways: Sequence[Way], prepared: PreparedSets) -> PreparedBatch | None:
+    images = {}
+    for way in ways:
+        recipe = loading(samples, way.pipeline, way.quality)
+        found = prepared.find(recipe, (len(samples), *way.pipeline.size, 3))
+        if found is None:
+            return None
+        images[way.name] = found
+    return PreparedBatch(samples=tuple(samples), images=images, failures=())
+
+
+def _keep(made: PreparedBatch, ways: Sequence[Way], prepared: PreparedSets) -> None:
+    for way in ways:
+        prepared.keep(loading(made.samples, way.pipeline, way.quality), made.images[way.name])
 
 
 def _gathered(

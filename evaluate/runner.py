@@ -18,6 +18,8 @@ from .cells import Shown, attack_with_queries, shown_images
 from .chunk import Chunk, LoadedChunk
 from .conditions import CLEAN, Condition
 from .plan import Run
+from .prepared_sets import PreparedSets
+from .set_recipes import showing
 from .target import Target, answer
 from .verdict import named_route, through
 
@@ -31,11 +33,25 @@ class Gallery(Protocol):
         """Look at (N, H, W, 3) uint8 images shown to an engine (``*``: to all of them) and keep the wanted ones."""
 
 
-def run(run: Run, store: Store, *, progress: Progress | None = None, gallery: Gallery | None = None) -> None:
+def run(
+    run: Run,
+    store: Store,
+    *,
+    progress: Progress | None = None,
+    gallery: Gallery | None = None,
+    prepared: PreparedSets | None = None,
+) -> None:
     """Measure what the store does not hold yet.
 
     Every task is stored as soon as it is measured; a cell that can't be measured becomes a skipped task, an engine
     that raises a failed one, and the run goes on.
+
+    Args:
+        run: What is measured.
+        store: Where the answers go.
+        progress: Called with (tasks done, all, the last one's name).
+        gallery: Keeps some of the images.
+        prepared: Where loaded and corrupted images of earlier runs are looked for, and kept; None for nowhere.
 
     Raises:
         InputError: If a label lies outside an engine's classes, or no image of the data set can be decoded.
@@ -43,12 +59,19 @@ def run(run: Run, store: Store, *, progress: Progress | None = None, gallery: Ga
     """
     for target in run.targets:
         check_labels(run.dataset.samples, target.engine.spec.classes)
-    _Walk(run, store, progress, gallery).complete()
+    _Walk(run, store, progress, gallery, prepared).complete()
 
 
 class _Walk:
-    def __init__(self, run: Run, store: Store, progress: Progress | None, gallery: Gallery | None) -> None:
-        self._run, self._store, self._gallery = run, store, gallery
+    def __init__(
+        self,
+        run: Run,
+        store: Store,
+        progress: Progress | None,
+        gallery: Gallery | None,
+        prepared: PreparedSets | None,
+    ) -> None:
+        self._run, self._store, self._gallery, self.prepared = run, store, gallery, prepared
         self._progress = progress or (lambda done, total, label: None)
         self._stored = store.done()
         self._total = len(run.keys())
@@ -144,11 +167,24 @@ class _ChunkWalk:
         if self._last is None or self._last[0] != condition:
             shown = None
             if condition.kind != "attack" or is_transfer(condition):
-                shown = shown_images(self._walk.run, condition, self._chunk, loaded)
+                shown = self._prepared(condition, loaded)
                 self._walk.keep(condition, "*", loaded, shown.images)
             self._last = condition, shown
             self._adversarials.clear()
         return self._last[1]
+
+    def _prepared(self, condition: Condition, loaded: LoadedChunk) -> Shown:
+        """Make the images of a condition, or find what an earlier run made."""
+        run, prepared = self._walk.run, self._walk.prepared
+        if prepared is None or condition.kind not in ("corruption", "preset"):
+            return shown_images(run, condition, self._chunk, loaded)
+        recipe = showing(run, condition, self._chunk, loaded.names)
+        found = prepared.find(recipe, loaded.images.shape)
+        if found is not None:
+            return Shown(images=found)
+        shown = shown_images(run, condition, self._chunk, loaded)
+        prepared.keep(recipe, shown.images)
+        return shown
 
     def _rows(
         self, target: Target, condition: Condition, loaded: LoadedChunk, shown: Shown | None
@@ -178,7 +214,7 @@ class _ChunkWalk:
 
     def _decoded(self) -> LoadedChunk:
         if self._loaded is None:
-            self._loaded = self._chunk.load(self._walk.run.targets[0].pipeline)
+            self._loaded = self._chunk.load(self._walk.run.targets[0].pipeline, self._walk.prepared)
         return self._loaded
 
     def _clean_rows(self, target: Target) -> Sequence[ImageRow]:

@@ -14,6 +14,7 @@ from ..core.provenance import available_cores
 from ..inputs.dataset import Dataset, Sample
 from ..inputs.loader import Failure
 from .decoded_sets import Images, PreparedBatch, Way, prepared_batches
+from .prepared_sets import PreparedSets
 from .target import Target, answer
 
 NO_ANSWER = -1
@@ -56,7 +57,12 @@ class Served:
 
 
 def serve(
-    dataset: Dataset, ways: Sequence[Way], targets: Sequence[Target], *, progress: Progress | None = None
+    dataset: Dataset,
+    ways: Sequence[Way],
+    targets: Sequence[Target],
+    *,
+    progress: Progress | None = None,
+    prepared: PreparedSets | None = None,
 ) -> Served:
     """Ask every engine about every image in every way; all engines see a batch before the next is decoded.
 
@@ -65,6 +71,7 @@ def serve(
         ways: Names are unique; those that need a package that is not installed are left out with the reason.
         targets: Engines that take images of the ways' size, each with its own normalisation.
         progress: Called with (images done, all).
+        prepared: Where batches that earlier runs prepared are looked for, and kept; None for nowhere.
 
     Raises:
         InputError: If no way can run, or no image can be prepared in all of them.
@@ -74,7 +81,8 @@ def serve(
     if not able:
         raise InputError(f"No way can run here: {next(iter(missing.values()))}")
     collector = _Collector(targets)
-    for number, batch in enumerate(prepared_batches(dataset, able, batch=_BATCH, threads=available_cores())):
+    batches = prepared_batches(dataset, able, batch=_BATCH, threads=available_cores(), prepared=prepared)
+    for number, batch in enumerate(batches):
         collector.add(batch)
         if progress is not None:
             progress(min(len(dataset), (number + 1) * _BATCH), len(dataset))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.cli.report import open_results
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate import cells
 from robustmq_trt.inputs import pipeline
@@ -65,6 +66,54 @@ def test_what_is_stored_is_not_decoded_again(command, engines, tmp_path, decoded
 
     assert code == 0
     assert decoded == []
+
+
+def test_the_next_engine_finds_its_images_decoded_and_corrupted(command, engines, tmp_path, monkeypatch, decoded):
+    corrupted, original = [], cells.corrupt_with
+
+    def recorded(image, name, *settings, **how):
+        corrupted.append(name)
+        return original(image, name, *settings, **how)
+
+    monkeypatch.setattr(cells, "corrupt_with", recorded)
+    shown = ("--corruption", "glass_blur:3", "--shift", "opencv-area", "--attack", "noise:eps=2")
+    data = ("--data", assets.images_dir("eval"), "--images", IMAGES, "--threads", "1", "--latency", "0")
+    kept = ("--prepared", tmp_path / "sets")
+    assert evaluate(command, engines, tmp_path / "both", *shown)[0] == 0
+    assert command("evaluate", engines / "embedded.fp32.onnx", *data, *shown, *kept, "-o", tmp_path / "one")[0] == 0
+    made = len(corrupted)
+    decoded.clear()
+
+    code, _, err = command("evaluate", engines / "embedded.w8a8.onnx", *data, *shown, *kept, "-o", tmp_path / "two")
+
+    assert code == 0
+    assert (len(corrupted), decoded) == (made, [])
+    assert "Prepared sets: 3 found, 0 made and kept" in err
+    assert answers(tmp_path / "both") == answers(tmp_path / "one") + answers(tmp_path / "two")
+
+
+def answers(folder):
+    with open_results(folder) as store:
+        tasks = sorted(store.tasks(), key=lambda task: (task.engine, task.condition))
+    return [(task.engine, task.condition, task.rows) for task in tasks]
+
+
+def test_the_next_engine_finds_the_grid_prepared(command, engines, tmp_path, decoded):
+    data = ("--data", assets.images_dir("eval"), "--images", IMAGES, "--threads", "1", "--prepared", tmp_path / "sets")
+    assert command("preprocessing", "quality", engines / "embedded.fp32.onnx", *data, "--quiet")[0] == 0
+
+    code, _, err = command("preprocessing", "quality", engines / "embedded.w8a8.onnx", *data)
+
+    assert code == 0
+    assert "9 found, 0 made" in err
+
+
+def test_a_folder_for_prepared_images_that_cannot_be_made_is_refused(refused, engines, tmp_path):
+    (tmp_path / "file").write_text("")
+    data = ("--data", assets.images_dir("eval"), "--prepared", tmp_path / "file")
+
+    assert "cannot be kept in" in refused("evaluate", engines / "embedded.fp32.onnx", *data)
+    assert "above 0" in refused("evaluate", engines / "embedded.fp32.onnx", *data, "--prepared-gib", "0")
 
 
 def test_an_image_that_only_a_preset_cannot_prepare_fails_that_cell_with_a_sentence(
