@@ -10,7 +10,7 @@ from typing import ClassVar
 class RobustMQError(Exception):
     """A failure the user can act on: one sentence of what is wrong, one of what to do."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 3
 
 
 class InputError(RobustMQError):

@@ -15,6 +15,7 @@ from .dataset import Dataset, Sample
 _NAMED_AT_MOST = 3
 _MAX_DIGITS = 9
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"[+-]?\d+([._]\d*)?")  # what a spreadsheet makes of indices: 3.0, -1, digits of another script
 
 
 class _Row(NamedTuple):
@@ -30,7 +31,8 @@ def read_labels(folder: Path, table: Path) -> Dataset:
     The header holds ``file`` and ``label``; a column ``sha256`` is what each file is checked against when it is read;
     further columns are ignored. A file is relative to the folder, with ``/``.
     A label of digits is a class index; any other is a class name, looked up in ``classes.txt`` beside the CSV (one name
-    per line, line 1 is class 0) or, without one, in the sorted names of the CSV itself.
+    per line, line 1 is class 0) or, without one, in the sorted names of the CSV itself. There, a number like ``3.0`` is
+    refused: sorted as a name, 10.0 would come before 2.0, and the classes would be silently wrong.
 
     Args:
         folder: Where the files lie.
@@ -102,8 +104,8 @@ def _read_classes(path: Path) -> tuple[str, ...] | None:
 
 
 def _names_in(rows: Sequence[_Row]) -> tuple[str, ...] | None:
-    names = sorted({row.label for row in rows if not _is_index(row.label)})
-    return tuple(names) if names and not any(_is_index(row.label) for row in rows) else None
+    names = sorted({row.label for row in rows if not _NUMBER.fullmatch(row.label)})
+    return tuple(names) if names and not any(_NUMBER.fullmatch(row.label) for row in rows) else None
 
 
 def _check_unique(table: Path, rows: Sequence[_Row]) -> None:

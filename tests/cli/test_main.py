@@ -119,10 +119,23 @@ def test_a_bug_keeps_its_trace(monkeypatch):
         _run_doctor()
 
 
+def test_only_a_missed_bound_ends_with_1(monkeypatch, capsys):
+    from robustmq_trt.cli import doctor
+    from robustmq_trt.core.errors import EngineError
+
+    def crashed(options):
+        raise EngineError("The engine died.")
+
+    monkeypatch.setattr(doctor, "run", crashed)
+
+    assert _run_doctor() == 3
+    assert "The engine died." in capsys.readouterr().err
+
+
 def _run_doctor():
     from robustmq_trt.cli.main import main
 
-    main(["doctor"])
+    return main(["doctor"])
 
 
 def test_audit_prints_the_table_and_fails_below_a_bound(command, engines):

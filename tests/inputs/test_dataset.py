@@ -213,6 +213,8 @@ def test_without_a_list_the_names_of_the_csv_are_the_classes(tmp_path: Path) -> 
         ("file,label\na.png,0\n,1\n", None, r"line 3: `file` or `label` is empty"),
         ("file,label\na.png,0\nc.png,-1\n", None, r"line 3: label '-1' is no class index"),
         ("file,label\na.png,0\nc.png,1.0\n", None, r"line 3: label '1.0' is no class index"),
+        ("file,label\na.png,10.0\nc.png,2.0\n", None, r"line 2: label '10.0' is no class index"),
+        ("file,label\na.png,-1\nc.png,-2\n", None, r"line 2: label '-1' is no class index"),
         ("file,label\na.png,2\n", "x\ny\n", r"line 2: label 2, but there are 2 classes"),
         ("file,label\na.png,99999999999999999999\n", None, r"line 2: label 9+, but that is no class index"),
         ("file,label\na.png,caat\n", "cat\ndog\n", r"line 2: Unknown class 'caat'. Did you mean 'cat'"),
