@@ -96,7 +96,7 @@ def claim(text: str, values: Values, pairs: Sequence[tuple[str, str]], *, engine
     Raises:
         InputError: If a group is not among the values, or there is no pair.
     """
-    for name in {name for pair in pairs for name in pair} - set(values):
+    for name in (name for pair in pairs for name in pair if name not in values):
         raise InputError(f"The claim '{text}' needs '{name}', which was not measured.")
     if not pairs:
         raise InputError(f"The claim '{text}' compares nothing. Measure more conditions.")

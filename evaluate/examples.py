@@ -51,11 +51,5 @@ def png_base64(image: NDArray[np.uint8]) -> str:
     return base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def amplified_difference(image: NDArray[np.uint8], other: NDArray[np.uint8], *, gain: int = 16) -> NDArray[np.uint8]:
-    """Show the difference of two (H, W, 3) uint8 images around mid-grey, multiplied by ``gain``."""
-    difference = other.astype(np.int16) - image.astype(np.int16)
-    return np.clip(128 + gain * difference, 0, 255).astype(np.uint8)
-
-
 def _key(condition: str, engine: str, position: int) -> str:
     return f"{_PREFIX}/{condition}/{engine}/{position}"

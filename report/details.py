@@ -25,8 +25,9 @@ _UNITS = {"p50_ms": "ms", "p90_ms": "ms", "p99_ms": "ms", "images_per_second": "
 _SCOPES = {"engine": "engine alone", "end-to-end": "end to end"}
 _READING = {
     "Interval": "95 % bounds beside every figure: Wilson for a rate, paired bootstrap for a difference.",
-    "p after Holm": "Exact McNemar test on the same images, adjusted for all comparisons; it decides at 0.05. The "
-    "intervals are not adjusted, so one may leave out zero where the adjusted test still finds no difference.",
+    "p after Holm": "Exact McNemar test on the same images (of a mean over conditions the paired z-test), adjusted for "
+    "all comparisons; it decides at 0.05. The intervals are not adjusted, so one may leave out zero "
+    "where the adjusted test still finds no difference.",
     "Not distinguishable": "The images do not tell the two engines apart. It is no proof that they are equal: a true "
     "difference up to the detectable one may hide there.",
     "Detectable": "The smallest true difference that this many images would reveal four times out of five.",
