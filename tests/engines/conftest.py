@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,9 @@ import numpy as np
 import onnx.parser
 import pytest
 from onnx import ModelProto, numpy_helper
+
+from robustmq_trt.engines.remote import RemoteEngine
+from robustmq_trt.engines.remote_retry import Policy
 
 _HEADER = '<ir_version: 8, opset_import: ["" : 19, "com.microsoft" : 1]>'
 _WEIGHTS = {"w": (4, 3, 3, 3), "b": (4,), "v": (5, 4), "c": (5,)}
@@ -43,13 +46,19 @@ g (float[N,3,8,8] x) => (float[N,5] y)
 }"""
 
 
+HALF = FLOAT.replace("float[", "float16[")
+
+
 def parse(text: str) -> ModelProto:
-    """Parse a graph and give it those of the weights w (4,3,3,3), b (4,), v (5,4), c (5,) that it names."""
+    """Parse a graph and give it those of the weights w (4,3,3,3), b (4,), v (5,4), c (5,) that it names.
+
+    They are float16 where the graph's input is.
+    """
     model = onnx.parser.parse_model(_HEADER + text)
     rng = np.random.default_rng(7)
     used = {tensor for node in model.graph.node for tensor in node.input}
     for name, shape in _WEIGHTS.items():
-        values = rng.normal(0, 0.3, shape).astype(np.float32)
+        values = rng.normal(0, 0.3, shape).astype(np.float16 if "float16[" in text else np.float32)
         if name in used:
             model.graph.initializer.append(numpy_helper.from_array(values, name))
     return model
@@ -78,6 +87,12 @@ def float_model(saved: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
+def half_model(saved: Callable[[str], Path]) -> Path:
+    """The float classifier in float16 throughout, its input and its scores included."""
+    return saved(HALF)
+
+
+@pytest.fixture
 def qdq_model(saved: Callable[[str], Path]) -> Path:
     return saved(QDQ)
 
@@ -96,11 +111,10 @@ def ir_model(qdq_model: Path) -> Path:
 @pytest.fixture
 def tflite(tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny classifier as a .tflite file: convolution, mean over the image, matrix product, softmax."""
-    import ai_edge_litert.schema_py_generated as schema
 
     def save(dtype: str = "uint8", batch: int = 1, operator: str | None = None) -> Path:
         path = tmp_path / f"{dtype}_{batch}_{operator}.tflite"
-        path.write_bytes(_tflite_bytes(schema, dtype, batch, operator))
+        path.write_bytes(_loaded("tflite_file").content(dtype, batch, operator))
         return path
 
     return save
@@ -109,75 +123,6 @@ def tflite(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def tflite_model(tflite: Callable[..., Path]) -> Path:
     return tflite()
-
-
-def _tflite_bytes(schema: Any, dtype: str, batch: int, operator: str | None) -> bytes:
-    """Build the file; a negative batch leaves it open, `operator` puts a custom one in the softmax's place."""
-    import flatbuffers
-
-    zero = {"uint8": 128, "int8": 0, "float32": 0}[dtype]
-    rng = np.random.default_rng(7)
-    types = schema.TensorType
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
-    graph.tensors, graph.operators, model.operatorCodes = [], [], []
-
-    def tensor(name: str, shape: Sequence[int], kind: str, grid: tuple[float, int], values: Any = None) -> int:
-        entry = schema.TensorT()
-        entry.name, entry.type = name.encode(), getattr(types, kind.upper())
-        entry.shape, entry.shapeSignature = [abs(side) for side in shape], list(shape)
-        if kind != "float32":
-            entry.quantization = schema.QuantizationParametersT()
-            entry.quantization.scale, entry.quantization.zeroPoint = [grid[0]], [grid[1]]
-        if values is not None:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.asarray(values, kind).tobytes(), np.uint8)
-            entry.buffer = len(model.buffers)
-            model.buffers.append(buffer)
-        graph.tensors.append(entry)
-        return len(graph.tensors) - 1
-
-    def weights(name: str, shape: Sequence[int]) -> int:
-        if dtype == "float32":
-            return tensor(name, shape, dtype, (1.0, 0), rng.normal(0, 0.3, shape))
-        return tensor(name, shape, dtype, (0.01, zero), rng.integers(-90, 90, shape) + zero)
-
-    def bias(name: str, size: int, step: float) -> int:
-        if dtype == "float32":
-            return tensor(name, [size], dtype, (1.0, 0), rng.normal(0, 0.3, size))
-        return tensor(name, [size], "int32", (step, 0), rng.integers(-900, 900, size))
-
-    def node(kind: str, inputs: list[int], output: int, options: Any = None, custom: str | None = None) -> int:
-        code, entry = schema.OperatorCodeT(), schema.OperatorT()
-        code.builtinCode = getattr(schema.BuiltinOperator, "CUSTOM" if custom else kind)
-        code.customCode, code.version = custom and custom.encode(), {"MEAN": 2}.get(kind, 1) if dtype == "int8" else 1
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        model.operatorCodes.append(code)
-        entry.opcodeIndex, entry.inputs, entry.outputs = len(model.operatorCodes) - 1, inputs, [output]
-        if options is not None:
-            entry.builtinOptions = options
-            entry.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        graph.operators.append(entry)
-        return output
-
-    x = tensor("x", [batch, 8, 8, 3], dtype, (1 / 128, zero))
-    convolution, mean, softmax = schema.Conv2DOptionsT(), schema.ReducerOptionsT(), schema.SoftmaxOptionsT()
-    convolution.strideH = convolution.strideW = convolution.dilationHFactor = convolution.dilationWFactor = 1
-    softmax.beta, mean.keepDims = 1.0, False
-    maps = tensor("maps", [batch, 8, 8, 4], dtype, (0.05, zero))
-    node("CONV_2D", [x, weights("w", [4, 3, 3, 3]), bias("b", 4, 0.01 / 128)], maps, convolution)
-    means = tensor("means", [batch, 4], dtype, (0.02, zero))
-    node("MEAN", [maps, tensor("axes", [2], "int32", (1.0, 0), [1, 2])], means, mean)
-    logits = tensor("logits", [batch, 5], dtype, (0.05, zero))
-    node(
-        "FULLY_CONNECTED", [means, weights("v", [5, 4]), bias("c", 5, 0.0002)], logits, schema.FullyConnectedOptionsT()
-    )
-    scores = tensor("scores", [batch, 5], dtype, (1 / 256, -128 if dtype == "int8" else 0))
-    node("SOFTMAX", [logits], scores, None if operator else softmax, operator)
-    graph.inputs, graph.outputs = [x], [scores]
-    builder = flatbuffers.Builder(4096)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 @pytest.fixture
@@ -291,6 +236,32 @@ def grpc_served_model(score: Callable[[np.ndarray], np.ndarray], grpc_v2: Module
     """The URL of the QDQ classifier, served over gRPC."""
     with grpc_v2.served(grpc_v2.Service(score=score, shape=[-1, 3, 8, 8], classes=5)) as url:
         yield url
+
+
+@pytest.fixture
+def linear() -> Callable[[np.ndarray], np.ndarray]:
+    """A linear classifier of five classes, by NumPy."""
+    weights = np.random.default_rng(0).normal(0, 0.1, (3 * 8 * 8, 5)).astype(np.float32)
+    return lambda images: images.reshape(len(images), -1) @ weights
+
+
+@pytest.fixture
+def noise() -> Callable[[int], np.ndarray]:
+    """Draw so many images for it."""
+    return lambda count: np.random.default_rng(1).normal(0, 1, (count, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def service(v2: ModuleType, linear: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """What `v2.served` serves: the linear classifier, until a test bends it."""
+    return v2.Service(score=linear, shape=[-1, 3, 8, 8], classes=5)
+
+
+@pytest.fixture
+def hasty() -> Callable[..., RemoteEngine]:
+    """Open a server with little patience: three attempts in two seconds, and none after two failures in a row."""
+    policy = Policy(deadline_s=2.0, attempts=3, backoff_s=0.001, failures=2, cooldown_s=60.0)
+    return lambda url, **options: RemoteEngine.open(url, **{"policy": policy, **options})
 
 
 @pytest.fixture
