@@ -1,11 +1,11 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.evaluate.attacks.adba import halves, median_radius
-from robustmq_trt.evaluate.attacks.protocol import Answer, Goal
-from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
+from robustmq_trt.evaluate.attacks.protocol import AttackResult
 
 SHAPE = 4, 4, 3
 
@@ -43,20 +43,15 @@ def test_halves_come_in_pairs_down_to_single_values_and_begin_again() -> None:
     ]
 
 
-def test_adba_comes_near_the_smallest_radius_of_a_linear_classifier(rng: np.random.Generator) -> None:
+def test_adba_comes_near_the_smallest_radius_of_a_linear_classifier(
+    rng: np.random.Generator, against_plane: Callable[..., AttackResult]
+) -> None:
     """Reference: the L-inf distance to a hyperplane is its margin over the L1 norm of its weights."""
     image = np.full(SHAPE, 128, np.uint8)
     weights = rng.normal(size=SHAPE)
     bias = 20 * np.abs(weights).sum()
-    attack = QUERY_ATTACKS["adba"].make({"eps": 22, "queries": 700})
-    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
-    canvas = image.copy()
 
-    while not state.done:
-        state.propose(canvas)
-        margin = float(bias + (weights * (canvas.astype(int) - image)).sum())
-        state.tell(Answer(np.float32([margin >= 0, margin < 0]), 0.0, wrong=margin < 0))
+    result = against_plane("adba", {"eps": 22, "queries": 700}, image, weights=weights, bias=bias)
 
-    result = state.result(0)
     assert result.success
     assert 20 <= result.linf <= 22

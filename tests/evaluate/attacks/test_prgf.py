@@ -1,10 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.evaluate.attacks.prgf import best_lean, leaning, unit
-from robustmq_trt.evaluate.attacks.protocol import Answer, Goal
-from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
+from robustmq_trt.evaluate.attacks.protocol import AttackResult
 
 
 def loss(lean: float, cosine: float, size: int, probes: int) -> float:
@@ -41,22 +41,15 @@ def test_a_leaning_probe_has_its_share_along_the_prior(rng: np.random.Generator,
         assert (probe * prior).mean() ** 2 == pytest.approx(lean, abs=1e-3)
 
 
-def test_a_good_prior_saves_most_queries(rng: np.random.Generator) -> None:
+def test_a_good_prior_saves_most_queries(rng: np.random.Generator, against_plane: Callable[..., AttackResult]) -> None:
     image = rng.integers(60, 196, (16, 16, 3), dtype=np.uint8)
     weights = rng.normal(size=image.shape)
     bias = 14 * np.abs(weights).sum()
     start = np.clip(image - 2 * np.sign(weights) * (rng.random(image.shape) < 0.9), 0, 255).astype(np.uint8)
-    attack = QUERY_ATTACKS["prgf"].make({"eps": 16, "queries": 2000})
-    spent = []
+    settings = {"eps": 16, "queries": 2000}
 
-    for begin in (start, None):
-        state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""), begin)
-        canvas, queries = image.copy(), 0
-        while not state.done:
-            state.propose(canvas)
-            queries += 1
-            margin = float(bias + (weights * (canvas.astype(int) - image)).sum())
-            state.tell(Answer(np.float32([margin, 0]), margin, wrong=margin < 0))
-        spent.append(queries)
+    led, alone = (
+        against_plane("prgf", settings, image, weights=weights, bias=bias, start=begin) for begin in (start, None)
+    )
 
-    assert spent[0] < spent[1] / 4
+    assert led.queries < alone.queries / 4

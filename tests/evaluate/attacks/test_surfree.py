@@ -1,10 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.fft
 
-from robustmq_trt.core.randomness import image_stream
-from robustmq_trt.evaluate.attacks.protocol import Answer, Goal
-from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
+from robustmq_trt.evaluate.attacks.protocol import AttackResult
 from robustmq_trt.evaluate.attacks.reach import l2_squared
 from robustmq_trt.evaluate.attacks.surfree import Circle, Directions, dct, inverse_dct, low_half
 
@@ -59,22 +59,17 @@ def test_a_point_of_the_circle_is_nearer_by_the_cosine(rng: np.random.Generator,
     assert distance == pytest.approx(np.cos(angle) * np.linalg.norm(step), rel=1e-4)
 
 
-def test_surfree_comes_near_the_smallest_distance_to_a_plane(rng: np.random.Generator) -> None:
+def test_surfree_comes_near_the_smallest_distance_to_a_plane(
+    rng: np.random.Generator, against_plane: Callable[..., AttackResult]
+) -> None:
     """Reference: the L2 distance to a hyperplane is its margin over the L2 norm of its weights."""
     image = rng.integers(80, 176, (8, 8, 3), dtype=np.uint8)
     weights = np.add.outer(np.arange(8), np.arange(8))[:, :, None] - 7.0 + np.zeros(3)
     smallest = 100.0
     bias = smallest * np.sqrt((weights**2).sum())
-    attack = QUERY_ATTACKS["surfree"].make({"eps": 125, "queries": 1500})
-    state = attack.begin(image, Goal(0), image_stream(0, attack.task, ""))
-    canvas = image.copy()
 
-    while not state.done:
-        state.propose(canvas)
-        margin = float(bias + (weights * (canvas.astype(int) - image)).sum())
-        state.tell(Answer(np.float32([margin >= 0, margin < 0]), 0.0, wrong=margin < 0))
+    result = against_plane("surfree", {"eps": 125, "queries": 1500}, image, weights=weights, bias=bias)
 
-    result = state.result(0)
     assert result.success
     assert smallest <= l2_squared(result.adversarial, image) ** 0.5 <= 125
 
