@@ -198,6 +198,12 @@ class Store:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (key, canonical_json(content)))
 
+    def drop_documents(self, *beginnings: str) -> None:
+        """Remove the JSON documents whose keys begin with any of the texts."""
+        with self._transaction() as database:
+            for beginning in beginnings:
+                database.execute("DELETE FROM documents WHERE substr(key, 1, length(?1)) = ?1", (beginning,))
+
     def document(self, key: str) -> Any | None:
         """Give the JSON document stored under a key, or None."""
         found = self._database.execute("SELECT content FROM documents WHERE key=?", (key,)).fetchone()

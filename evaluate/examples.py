@@ -13,7 +13,7 @@ from ..core.store import Store
 from .conditions import Condition
 
 EXAMPLES = 8
-_PREFIX = "example"
+EXAMPLE_PREFIX = "example"
 
 
 class ExampleGallery:
@@ -52,4 +52,4 @@ def png_base64(image: NDArray[np.uint8]) -> str:
 
 
 def _key(condition: str, engine: str, position: int) -> str:
-    return f"{_PREFIX}/{condition}/{engine}/{position}"
+    return f"{EXAMPLE_PREFIX}/{condition}/{engine}/{position}"

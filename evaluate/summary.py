@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.files import canonical_json, sha256_json
 from ..core.store import Store
-from .conditions import Condition
+from .conditions import CLEAN, Condition
+from .examples import EXAMPLE_PREFIX
 from .metrics import Study
 from .plan import Run
 from .results import Results
@@ -46,28 +48,45 @@ class Totals:
 
 
 def save_plan(store: Store, run: Run) -> None:
-    """Write down what the run measures, so that its results can be read without its engines."""
-    store.put_document(
-        _PLAN,
-        {
-            "engines": [target.name for target in run.targets],
-            "conditions": [
-                {
-                    "kind": c.kind,
-                    "name": c.name,
-                    "settings": [list(s) for s in c.settings],
-                    "words": [list(w) for w in c.words],
-                    "unsupported": c.unsupported,
-                    "route": c.route,
-                }
-                for c in run.conditions
-            ],
-            "seed": run.plan.seed,
-            "images": len(run.dataset),
-            "classes": run.targets[0].engine.spec.classes,
-            "keys": run.keys(),
-        },
-    )
+    """Write down what the run measures, so that its results can be read without its engines.
+
+    Rows stay for whoever asks for them again, but what another run in the same file said about itself is dropped: its
+    audits, and with other engines or images its latency and its example images too.
+    """
+    earlier, plan = store.document(_PLAN), _plan(run)
+    if earlier is not None and canonical_json(earlier) != canonical_json(plan):
+        store.drop_documents("setting")
+        if not _same_subject(earlier, run):
+            store.drop_documents("latency", EXAMPLE_PREFIX)
+    store.put_document(_PLAN, plan)
+
+
+def _plan(run: Run) -> dict[str, Any]:
+    return {
+        "engines": [target.name for target in run.targets],
+        "conditions": [
+            {
+                "kind": c.kind,
+                "name": c.name,
+                "settings": [list(s) for s in c.settings],
+                "words": [list(w) for w in c.words],
+                "unsupported": c.unsupported,
+                "route": c.route,
+            }
+            for c in run.conditions
+        ],
+        "seed": run.plan.seed,
+        "images": len(run.dataset),
+        "classes": run.targets[0].engine.spec.classes,
+        "keys": run.keys(),
+    }
+
+
+def _same_subject(earlier: Mapping[str, Any], run: Run) -> bool:
+    """Tell whether an earlier plan showed the same images to the same engines: then it holds the same clean cells."""
+    clean = {sha256_json(run.identity(target, CLEAN, chunk)) for chunk in run.chunks() for target in run.targets}
+    names = [target.name for target in run.targets]
+    return earlier["engines"] == names and earlier["images"] == len(run.dataset) and clean <= set(earlier["keys"])
 
 
 def load_study(store: Store) -> Study:

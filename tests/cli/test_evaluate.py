@@ -49,6 +49,16 @@ def test_the_report_and_its_data_lie_in_the_run_folder(command, pair, tmp_path):
     assert result["totals"] == {"cells": 4, "measured": 4, "skipped": 0, "failed": 0, "reasons": []}
 
 
+def test_a_folder_used_again_reports_nothing_of_engines_that_are_not_in_the_run(command, pair, tmp_path):
+    timed = ("--data", assets.images_dir("eval"), "-o", tmp_path, "--images", "4", "--suite", "clean", "--threads", "1")
+    assert command("evaluate", *pair, *timed, "--latency", "0.01")[0] == 0
+    kept = command("evaluate", *pair, *timed, "--latency", "0", "--corruption", "jpeg:1", "--json")[1]
+    fresh = command("evaluate", pair[1], *timed, "--latency", "0", "--json")[1]
+
+    assert json.loads(kept)["latency"]
+    assert not json.loads(fresh)["latency"]
+
+
 def test_report_and_diff_need_the_run_folder_only(command, refused, pair, tmp_path):
     evaluated(command, pair, tmp_path, "--images", "8", "--corruption", "gaussian_noise:5")
     (tmp_path / "report.html").unlink()

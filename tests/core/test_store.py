@@ -69,6 +69,15 @@ def test_documents_are_replaced(tmp_path):
         assert store.document("audit") is None
 
 
+def test_documents_are_dropped_by_how_their_keys_begin(tmp_path):
+    with Store(tmp_path / "results.sqlite") as store:
+        for key in ("plan", "latency", "example/clean/e/0", "example/clean/e/1"):
+            store.put_document(key, 1)
+        store.drop_documents("latency", "example")
+
+        assert [store.document(key) for key in ("plan", "latency", "example/clean/e/0")] == [1, None, None]
+
+
 def test_a_file_that_is_no_results_file_is_refused(tmp_path):
     path = tmp_path / "results.sqlite"
     path.write_bytes(b"not a database, but long enough to be looked at as one" * 20)
