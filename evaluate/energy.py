@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..core.record import Record
@@ -87,11 +87,26 @@ def measure_energy(
     """
     here = {name: work for name, work in works.items() if work is not None}
     readable = [source for source in sources if source.counters]
-    rounds: dict[str, list[_Turn]] = {name: [] for name in here}
-    for turn in range(budget.rounds if readable else 0):
-        for name in list(here) if turn % 2 == 0 else reversed(list(here)):
-            rounds[name].append(_turn(here[name], readable, clock))
+    try:
+        rounds = _rounds(here, readable, budget, clock)
+    except _SilentCounterError as error:
+        sources = [replace(source, reason=f"a counter stopped answering: {error}") for source in sources]
+        rounds = {}
     return [_figure(name, works[name], source, rounds.get(name, []), readable) for name in works for source in sources]
+
+
+class _SilentCounterError(Exception):
+    """A counter that could be read at first cannot any more; that costs these figures and no others."""
+
+
+def _rounds(
+    works: Mapping[str, Work], readable: Sequence[Source], budget: Budget, clock: Clock
+) -> dict[str, list[_Turn]]:
+    rounds: dict[str, list[_Turn]] = {name: [] for name in works}
+    for turn in range(budget.rounds if readable else 0):
+        for name in list(works) if turn % 2 == 0 else reversed(list(works)):
+            rounds[name].append(_turn(works[name], readable, clock))
+    return rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +137,10 @@ def _run(call: Callable[[], object], limit: int, clock: Clock) -> int:
 
 
 def _read(sources: Sequence[Source]) -> list[list[int]]:
-    return [[counter.read() for counter in source.counters] for source in sources]
+    try:
+        return [[counter.read() for counter in source.counters] for source in sources]
+    except (OSError, ValueError) as error:
+        raise _SilentCounterError(str(error)) from error
 
 
 def _figure(name: str, work: Work | None, source: Source, turns: Sequence[_Turn], readable: Sequence[Source]) -> Energy:

@@ -85,3 +85,17 @@ def test_a_readable_source_stands_beside_one_that_is_not():
     assert counted.per_image is not None
     assert counted.record(seed=0, identity={}).unit == "J/image"
     assert counted.per_image.value == pytest.approx(0.75)
+
+
+def test_a_counter_that_stops_answering_costs_its_figures_alone():
+    machine = Machine()
+
+    def read() -> int:
+        if len(machine.calls) > 3:
+            raise OSError("GPU 0 is lost")
+        return machine.energy
+
+    figures = measured(machine, Source(name="NVML", counters=(Counter(name="GPU 0", read=read),)))
+
+    assert {figure.per_image for figure in figures} == {None}
+    assert [figure.reason for figure in figures][:2] == ["a counter stopped answering: GPU 0 is lost"] * 2
