@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.record import Record
+from ..core.statistics import bootstrap_bounds
 from .conditions import CLEAN
 from .corruptions.catalog import IMAGENET_C, IMAGENET_C_BAR
 from .corruptions.parameters import SEVERITIES
@@ -39,7 +40,6 @@ ALEXNET: Mapping[str, float] = {
 IMAGENET_CLASSES = 1000
 RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 50
-_LEVEL = 0.95
 
 Floats = NDArray[np.float64]
 
@@ -164,7 +164,7 @@ def _record(
     study: Study, engine: str, condition: str, metric: str, value: float, resampled: Floats, errors: Errors
 ) -> Record:
     finite = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(finite, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]) if finite.size else (value, value)
+    low, high = bootstrap_bounds(finite) if finite.size else (value, value)
     return Record(
         engine=engine,
         condition=condition,

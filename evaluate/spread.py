@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.statistics import CONFIDENCE, Interval, log_choose
+from ..core.statistics import CONFIDENCE, Interval, bootstrap_bounds, log_choose
 
 _RESAMPLES = 10_000
 
@@ -71,9 +71,8 @@ def ratio_over_rounds(numerator: ArrayLike, denominator: ArrayLike, *, seed: int
     logs = np.log(np.asarray(numerator, np.float64)) - np.log(np.asarray(denominator, np.float64))
     rng = np.random.default_rng(seed)
     means = logs[rng.integers(0, len(logs), (_RESAMPLES, len(logs)))].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.exp(np.quantile(means, (tail, 1 - tail)))
-    return Interval(value=float(np.exp(logs.mean())), low=float(low), high=float(high), n=len(logs))
+    low, high = map(math.exp, bootstrap_bounds(means))
+    return Interval(value=math.exp(logs.mean()), low=low, high=high, n=len(logs))
 
 
 def relative_spread(values: ArrayLike) -> float:
