@@ -215,10 +215,11 @@ def test_images_that_show_nothing_are_refused(channels_last):
         calibrate(model, lambda: [flat[:1], flat[1:]], methods=["minmax"])
 
 
-def test_one_image_that_shows_something_is_enough_beside_flat_ones(tiny_model, images):
+@pytest.mark.parametrize("step", [1, -1], ids=["last", "first"])
+def test_one_image_that_shows_something_is_enough_beside_flat_ones(step, tiny_model, images):
     flat = np.zeros((5, 1, 2, 2), np.float32)
 
-    result = calibrate(tiny_model, lambda: [flat, images[:1]], methods=["minmax"])
+    result = calibrate(tiny_model, lambda: [flat, images[:1]][::step], methods=["minmax"])
 
     assert result["minmax"]["x"] == (min(0, images[0].min()), max(0, images[0].max()))
 
