@@ -207,7 +207,7 @@ def tensorrt_uses() -> ModuleType:
 
 @pytest.fixture(scope="session", params=["8.6.1", "10.16.1.11", "11.4.0.106"])
 def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """TensorRT's real bindings, brought by pip (about 1 MB), over a stand-in for its libraries, compiled here."""
+    """TensorRT's real bindings, brought by pip (1 MB each), over a stand-in for its libraries, compiled here."""
     real = _loaded("real_tensorrt")
     try:
         return real.fetch(request.param, tmp_path_factory.mktemp("bindings"))

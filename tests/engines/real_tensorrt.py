@@ -24,9 +24,10 @@ from typing import Any
 
 LISTING = Path(__file__).with_name("tensorrt_api.json")
 WHEELS = {
-    "8.6.1": "tensorrt-bindings",
-    "10.16.1.11": "tensorrt-cu13-bindings",
-    "11.4.0.106": "tensorrt-cu13-bindings",
+    "8.6.1": ("tensorrt-bindings==8.6.1",),
+    "10.16.1.11": ("tensorrt-cu13-bindings==10.16.1.11",),
+    # And the driver package of the extra `tensorrt`, 8 MB.
+    "11.4.0.106": ("tensorrt-cu13-bindings==11.4.0.106", "cuda-bindings==13.5.0", "cuda-pathfinder==1.9.0"),
 }
 CLASSES = (
     *("Builder", "EngineInspector", "IBuilderConfig", "ICudaEngine", "IExecutionContext", "IHostMemory", "ILogger"),
@@ -127,15 +128,8 @@ def fetch(version: str, folder: Path) -> Bindings:
     Raises:
         UnavailableError: If pip can't bring them, or there is no C compiler.
     """
-    wheel = f"{WHEELS[version]}=={version}"
-    _call(
-        f"pip, which needs a package index, did not bring {wheel}",
-        sys.executable,
-        *_PIP,
-        "--target",
-        str(folder / "modules"),
-        wheel,
-    )
+    missing = f"pip, which needs a package index, did not bring {' '.join(WHEELS[version])}"
+    _call(missing, sys.executable, *_PIP, "--target", str(folder / "modules"), *WHEELS[version])
     # The package `tensorrt` is little more than the bindings under its own name.
     shim = "from tensorrt_bindings import *\nfrom tensorrt_bindings import __version__\n"
     (folder / "modules" / "tensorrt.py").write_text(shim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,14 @@ def assigned() -> set[tuple[str, str, str]]:
             if isinstance(method, ast.Attribute) and owner(method) and _name(target) in HOLDS:
                 found.add((HOLDS[_name(target)], owner(method), method.attr))
     return found
+
+
+def driver_names(file: str) -> list[str]:
+    """What a file of device memory asks of its driver package, members of enums with their enum in front."""
+    nodes = ast.walk(ast.parse((FOLDER / file).read_text()))
+    texts = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
+    found = (re.fullmatch(r"(?:self\._)?driver\.([\w.]+)", text) for text in texts)
+    return sorted({match[1] for match in found if match})
 
 
 def owner(node: ast.Attribute) -> str:

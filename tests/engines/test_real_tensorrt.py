@@ -46,6 +46,18 @@ print(json.dumps({
     "shape": tuple(trt.Dims([-1, 3, 8, 8])),
 }))
 """
+MISSING_OF_DRIVER = """
+import json, operator, sys
+from cuda.bindings import driver
+
+def offered(name):
+    try:
+        return operator.attrgetter(name)(driver) is not None
+    except AttributeError:
+        return False
+
+print(json.dumps([name for name in sys.argv[1:] if not offered(name)]))
+"""
 REFUSED = """
 import json, sys
 from pathlib import Path
@@ -122,6 +134,15 @@ def test_the_bindings_take_our_logger_monitor_and_flags(bindings):
     for owner, overridden in (("ILogger", told["logger"]), ("IProgressMonitor", told["monitor"] or {})):
         assert [name for name, size in overridden.items() if not bindings.takes(owner, name, size, ())] == []
     assert (told["flags"]["strong"] > told["flags"]["weak"]) == (bindings.described["version"] != "8.6.1")
+
+
+@pytest.mark.parametrize("bindings", ["11.4.0.106"], indirect=True)
+def test_every_name_of_the_driver_package_exists(bindings, tensorrt_uses):
+    names = tensorrt_uses.driver_names("device_cuda.py")
+
+    assert "CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED" in names
+    assert len(names) >= 20
+    assert bindings.told(MISSING_OF_DRIVER, *names, "cuNoSuchThing") == ["cuNoSuchThing"]
 
 
 @pytest.mark.parametrize("bindings", ["10.16.1.11", "11.4.0.106"], indirect=True)
