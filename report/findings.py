@@ -212,10 +212,12 @@ def curves(shown: View) -> Markup:
 
 def _curve(shown: View, curve: Curve) -> Markup:
     series = [[_spot(shown, one.engine, point, curve) for point in one.points] for one in curve.series]
-    caption = element("figcaption", {}, text(curve.title))
+    attack, at, strength = curve.title.partition(" at ")
+    title = wording.condition_title(attack) + at + strength
+    caption = element("figcaption", {}, text(title))
     if not any(math.isfinite(mark.y) for one in series for mark in one):
         return element("figure", {}, caption, absent("This curve holds no measured point."))
-    drawing = lines(series, x_label=curve.x_label, y_label=curve.y_label, label=curve.title, unit=curve.y_unit)
+    drawing = lines(series, x_label=curve.x_label, y_label=curve.y_label, label=title, unit=curve.y_unit)
     return element("figure", {}, caption, drawing)
 
 

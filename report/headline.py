@@ -119,10 +119,11 @@ def _fragility(document: Document, target: Target, group: Group) -> Headline:
         return _unpaired(document, target, group, records)
     worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
     flags = _flags(records)
+    short = _short(group, len(tests), worse, better)
     return Headline(
         engine=target.name,
         question=_QUESTIONS[group],
-        short=_short(group, len(tests), worse, better),
+        short=short if worse else short + _doubt(records),
         sentence=_detail(document, target, group, records)
         + (mce_sentences(document, target) if group == "corruptions" else ""),
         tone="bad" if worse else ("good" if better and not flags else "neutral"),
@@ -159,6 +160,15 @@ def _tally(name: str, tests: Sequence[Comparison]) -> str:
 def _lead(worst: Record, test: Comparison) -> str:
     words = "Largest loss" if test.difference < 0 else ("Smallest gain" if test.difference > 0 else "No difference")
     return f"{words}, {wording.condition_label(worst.condition)}"
+
+
+def _doubt(records: Sequence[Record]) -> str:
+    """Say how many of the better figures carry a flag: an advantage that is suspected of being none is not praised."""
+    better = [record for record in records if record.comparison is not None and record.comparison.verdict == "better"]
+    flagged = sum(bool(record.flags) for record in better)
+    if not flagged:
+        return ""
+    return ", flagged" if flagged == len(better) else f", {flagged} flagged"
 
 
 def _short(group: Group, count: int, worse: int, better: int) -> str:
@@ -258,18 +268,15 @@ def _verdict(document: Document, target: Target, base: Target | None) -> str:
 
 
 def _changed(document: Document, target: Target) -> str:
-    tests = [
-        record.comparison
-        for group in GROUPS[1:]
-        for record in group_records(document, target.name, group)
-        if record.comparison is not None
-    ]
+    records = [record for group in GROUPS[1:] for record in group_records(document, target.name, group)]
+    tests = [record.comparison for record in records if record.comparison is not None]
     if not tests:
         return ""
     worse, better = (sum(test.verdict == word for test in tests) for word in ("worse", "better"))
     if not worse and not better:
         return f" None of {wording.plural(len(tests), 'changed condition')} tells the two apart."
-    return f" Of {wording.plural(len(tests), 'changed condition')} it is worse in {worse} and better in {better}."
+    praise = f"better in {better}{_doubt(records)}"
+    return f" Of {wording.plural(len(tests), 'changed condition')} it is worse in {worse} and {praise}."
 
 
 def _flagged(document: Document, target: Target) -> str:

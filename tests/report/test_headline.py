@@ -132,6 +132,14 @@ def test_an_engine_alone_is_reported_without_comparison(sample: dict[str, Any]) 
     assert "There is no reference to compare with." in headlines(document)[0].sentence
 
 
+def test_an_advantage_that_is_flagged_is_not_praised(sample: dict[str, Any]) -> None:
+    for record in sample["records"]:
+        record["flags"] = ["masking-suspected"]
+
+    assert _answers(sample)["Is it more fragile under attack?"].short == "Better in 1 of 3, flagged"
+    assert "better in 1, flagged." in verdicts(Document.from_json(sample))[0]
+
+
 def test_the_verdict_sums_up_in_one_line(sample: dict[str, Any]) -> None:
     assert _plain(verdicts(Document.from_json(sample))[0]) == (
         "MobileNetV2 INT8 is not distinguishable from MobileNetV2 float on clean images, runs 99.6 % of its arithmetic "
