@@ -140,7 +140,7 @@ def test_lowering_does_not_change_its_input_and_is_done_once(residual):
 CODES = """
 <ir_version: 9, opset_import: ["" : 19]>
 net (float[N,4] image) => (float[N,4] out)
-<float s = {0.5}, int8 z = {0}, int8 five = {5}, int8 low = {-7}, int8 high = {7},
+<float s = {0.5}, float finer = {0.25}, int8 z = {0}, int8 five = {5}, int8 low = {-7}, int8 high = {7},
  float lo = {-1.2}, float hi = {9.0}, float five_ = {2.5},
  float[4] many = {0.5, 0.5, 0.5, 0.5}, int8[4] zeros = {0, 0, 0, 0}, int16 wide = {0}> {
     %s
@@ -163,6 +163,8 @@ EXACT = {
     "a declared type": "q = QuantizeLinear(image, s, z) out = DequantizeLinear(q, s)",
     "codes carried on": """r = Relu(image) q = QuantizeLinear(r, s, z) d = DequantizeLinear(q, s, z) i = Identity(d)
         p = QuantizeLinear(i, s, z) out = DequantizeLinear(p, s, z)""",
+    "codes carried on to a finer grid": """r = Relu(image) q = QuantizeLinear(r, s, z) d = DequantizeLinear(q, s, z)
+        i = Identity(d) p = QuantizeLinear(i, finer, z) out = DequantizeLinear(p, finer, z)""",
 }
 KEPT = {
     "int16 codes": ("q = QuantizeLinear(image, s, wide) out = DequantizeLinear(q, s, wide)", "int16"),
