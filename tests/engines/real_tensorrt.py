@@ -77,11 +77,11 @@ class Bindings:
 
     def run(self, *arguments: str, driver: bool) -> subprocess.CompletedProcess[str]:
         """Run Python with these bindings, under a driver with one GPU or under none, whatever the machine has."""
-        places = [str(self.folder / name) for name in ("libraries", "driver" if driver else "no_driver")]
+        libraries = [self.folder / name for name in ("libraries", "driver" if driver else "no_driver")]
         environment = {
             **os.environ,
-            "PYTHONPATH": str(self.folder / "modules"),
-            "LD_LIBRARY_PATH": ":".join([*places, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(":"),
+            "PYTHONPATH": _before("PYTHONPATH", self.folder / "modules"),
+            "LD_LIBRARY_PATH": _before("LD_LIBRARY_PATH", *libraries),
         }
         command = [sys.executable, *arguments]
         return subprocess.run(
@@ -136,6 +136,11 @@ def fetch(version: str, folder: Path) -> Bindings:
     (folder / "modules" / "tensorrt_libs.py").write_text('raise ImportError("a stand-in takes their place")\n')
     _stand_in(folder, int(version.partition(".")[0]))
     return Bindings(folder=folder)
+
+
+def _before(variable: str, *places: Path) -> str:
+    """Give the value of a variable of paths with these in front."""
+    return os.pathsep.join([*map(str, places), *filter(None, [os.environ.get(variable)])])
 
 
 def _stand_in(folder: Path, major: int) -> None:
