@@ -77,7 +77,7 @@ class Wear(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """Where a pattern may lie and how far it moves in a step, in grey levels."""
+    """Where a pattern may lie and how far it moves in the first step, in grey levels."""
 
     low: float
     high: float
@@ -101,6 +101,7 @@ def learn(lesson: Lesson, start: Floats, wear: Wear, box: Box, *, steps: int, ta
 
     Each step sees 32 images; every image is seen once before any is seen again, in a new order each time. An image
     whose loss exceeds the clamp of 9 gives no gradient: it is fooled, and its unbounded loss would rule the others.
+    Steps shrink linearly towards zero, so that the last mini-batches do not decide alone.
 
     Args:
         lesson: The images and the source of gradients.
@@ -119,12 +120,13 @@ def learn(lesson: Lesson, start: Floats, wear: Wear, box: Box, *, steps: int, ta
     """
     rng = image_stream(lesson.seed, task, "")
     pattern, zeros = start.astype(np.float64), 0.0
-    for _, chosen in zip(step_numbers(steps), _batches(len(lesson.images), rng), strict=False):
+    for number, chosen in zip(step_numbers(steps), _batches(len(lesson.images), rng), strict=False):
         worn = wear(pattern, lesson.images[chosen], rng)
         found = lesson.source.scored_gradient(worn.images, lesson.labels[chosen])
         counts = _cross_entropy(found.scores, lesson.labels[chosen]) <= CLAMP
         direction = worn.pull(found.gradient * counts.reshape(-1, 1, 1, 1))
-        pattern = np.clip(pattern + box.step * signs(direction), box.low, box.high)
+        step = box.step * (1 - number / steps)
+        pattern = np.clip(pattern + step * signs(direction), box.low, box.high)
         zeros += float((found.gradient == 0).mean())
     return Pattern(values=pattern, zero_gradient_share=zeros / steps)
 

@@ -14,7 +14,7 @@ from .learn import Box, Craft, Lesson, Worn, learn
 
 LARGEST_AREA = 50
 DEGREES = 22.5
-_STEP = 16.0
+_FIRST_STEP = 32.0
 _PLACES = "patch placement"  # one stream for the patch and its control, so that both cover the same pixels
 
 
@@ -38,12 +38,13 @@ def patch(lesson: Lesson, *, area: int, steps: int) -> Craft:
     Reference:
         Brown et al. 2017, arXiv 1712.09665, section 2: the expectation over images, places l and transformations t, of
         which the rotations up to 22.5 degrees of the authors' code are drawn and their scales are not. Untargeted: the
-        clamped loss of the true class rises where the paper lets a target's probability rise. Sign steps from grey.
+        clamped loss of the true class rises where the paper lets a target's probability rise.
+        Sign steps from grey, the first of 32 levels.
     """
     height, width = lesson.images.shape[1:3]
     side = side_of(area, height, width)
     start = np.full((side, side, 3), MAX_LEVEL / 2)
-    box = Box(low=0, high=MAX_LEVEL, step=_STEP)
+    box = Box(low=0, high=MAX_LEVEL, step=_FIRST_STEP)
     found = learn(lesson, start, _placed, box, steps=steps, task=f"patch:area={area}")
     pattern = np.rint(found.values)
     return lambda task: _delivered(task, pattern, found.zero_gradient_share)

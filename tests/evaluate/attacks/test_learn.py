@@ -118,14 +118,14 @@ def test_universal_takes_the_steps_that_torch_takes(pictures):
     rng, delta = image_stream(2, f"universal:eps={eps}", ""), torch.zeros(8, 8, 3, dtype=torch.float64)
     order = np.r_[rng.permutation(70), rng.permutation(70)]
     clamped = 0
-    for first in (0, 32, 64, 70, 102):
+    for number, first in enumerate((0, 32, 64, 70, 102)):
         chosen = order[first : min(first + 32, 70 if first < 70 else 140)]
         leaf = delta.clone().requires_grad_()
         shown = torch.clamp(torch.from_numpy(pictures[chosen].astype(np.float64)) + leaf, 0, 255)
         losses = F.cross_entropy(source.scores(shown), torch.from_numpy(labels[chosen]), reduction="none")
         clamped += int((losses > 9).sum())
         torch.clamp(losses, max=9).mean().backward()
-        delta = torch.clamp(delta + 0.2 * eps * leaf.grad.sign(), -eps, eps)
+        delta = torch.clamp(delta + 0.4 * (1 - number / 5) * eps * leaf.grad.sign(), -eps, eps)
     wanted = np.clip(pictures + np.rint(delta.numpy()), 0, 255)
 
     craft = universal(lesson(pictures, labels, source, seed=2), eps=eps, steps=5)
@@ -139,13 +139,13 @@ def test_patch_takes_the_steps_that_torch_takes(pictures):
     source, labels, side = TorchNet(8), np.arange(70) % 4, 3
     rng = image_stream(1, "patch:area=15", "")
     order, values = rng.permutation(70), torch.full((side, side, 3), 127.5, dtype=torch.float64)
-    for first in (0, 32):
+    for first, step in ((0, 32), (32, 16)):
         leaf, losses = values.clone().requires_grad_(), []
         for i in order[first : first + 32]:
             shown = _covered(leaf, torch.from_numpy(pictures[i].astype(np.float64)), rng)
             losses.append(F.cross_entropy(source.scores(shown[None]), torch.tensor([labels[i]])))
         torch.clamp(torch.stack(losses), max=9).mean().backward()
-        values = torch.clamp(values + 16 * leaf.grad.sign(), 0, 255)
+        values = torch.clamp(values + step * leaf.grad.sign(), 0, 255)
     found = task(pictures, source, seed=1)
     wanted = [
         _covered(torch.round(values), torch.from_numpy(picture.astype(np.float64)), stream).numpy()
