@@ -10,9 +10,11 @@ bootstrap over images, which each seed attacks anew; ``by_seed`` has every seed'
     ROBUSTMQ_DATA=... python benchmarks/bench_plateau.py --images 10 --no-save
 
 ResNet20 is quantized by ONNX Runtime's own quantizer (min-max ranges of 256 other images, per-channel weights, uint8
-activations). MobileNetV2 likewise, of 64 other images. ``start=`` takes its images from MI-FGSM (or what it names) on
-another float network: ResNet56 for ResNet20, the QAT-trained MobileNetV2 for MobileNetV2 (no other here fits its
-size). Accuracy only: nothing here is timed.
+activations). MobileNetV2 likewise, of 64 other images. ``start=`` takes its images from MI-FGSM (or what it names) on a
+model that the attacker must hold, named in each row: another float network (ResNet56 for ResNet20, the QAT-trained
+MobileNetV2 for MobileNetV2; no other here fits its size), with `` from float`` behind the attack the float model of the
+same network, with `` from engine`` the INT8 file itself, through whose rounding gradients pass straight. Accuracy only:
+nothing here is timed.
 """
 
 from __future__ import annotations
@@ -57,11 +59,15 @@ NETS = {
     "mobilenet": ("tflite-mobilenet", "imagenet600", "mobilenet_v2_float.onnx", "mobilenet_v2_qat_float.onnx", 64),
 }
 STRICT = ",accept=strict"
+FROM = " from "
+HELD = {"": "another network", "float": "the float model", "engine": "the engine's file"}
 USUAL = (
     "square:eps=2,queries=500,accept=strict",
     "square:eps=2,queries=500",
     "linear:eps=2,queries=500",
     "linear:eps=2,queries=500,start=mifgsm",
+    "linear:eps=2,queries=500,start=mifgsm from float",
+    "linear:eps=2,queries=500,start=mifgsm from engine",
 )
 
 
@@ -74,8 +80,8 @@ class Outcome:
     start_alone: float | None
 
 
-def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dict[str, Subject], Twin]:
-    """The INT8 engine and its float model, each with the first images it gets right, and where starts come from."""
+def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dict[str, Subject], dict[str, Twin]]:
+    """The INT8 engine and its float model, each with the first images it gets right, and the twins starts come from."""
     preset, images, model, other, calibration = NETS[net]
     data = Path(os.environ["ROBUSTMQ_DATA"])
     pipeline = find_preset(preset)
@@ -97,7 +103,8 @@ def open_subjects(net: str, count: int, folder: Path, threads: int) -> tuple[dic
             hashes=[candidates.hashes[i] for i in right],
             attack=SquareLinf(eps=1),
         )
-    return subjects, Twin.open(data / "models" / other, pipeline, threads=threads)
+    held = {"": data / "models" / other, "float": source, "engine": built}
+    return subjects, {name: Twin.open(path, pipeline, threads=threads) for name, path in held.items()}
 
 
 def starts_of(condition: Condition, subject: Subject, twin: Twin, seed: int) -> NDArray[np.uint8] | None:
@@ -110,14 +117,15 @@ def starts_of(condition: Condition, subject: Subject, twin: Twin, seed: int) -> 
     return made
 
 
-def attacked(spec: str, subject: Subject, twin: Twin, access: str, seed: int) -> Outcome:
+def attacked(spec: str, subject: Subject, twins: dict[str, Twin], access: str, seed: int) -> Outcome:
     """One attack on one engine, its claims checked against the engine."""
-    condition = parse_attack(spec.removesuffix(STRICT))
+    named, _, held = spec.partition(FROM)
+    condition = parse_attack(named.removesuffix(STRICT))
     attack = QUERY_ATTACKS[condition.name].make(dict(condition.settings))
     if spec.endswith(STRICT):
         assert isinstance(attack, SquareLinf)
         attack = replace(attack, accept="strict")
-    starts = starts_of(condition, subject, twin, seed)
+    starts = starts_of(condition, subject, twins[held], seed)
     states = (
         attack.begin(
             subject.images[i],
@@ -169,6 +177,7 @@ def row_of(spec: str, outcomes: list[Outcome], first: list[Outcome]) -> dict[str
     }
     if outcomes[0].start_alone is not None:
         row["start_alone"] = outcomes[0].start_alone
+        row["attacker_holds"] = HELD[spec.partition(FROM)[2]]
     return row
 
 
@@ -176,7 +185,7 @@ def show(engine: str, spec: str, access: str, seed: int, outcome: Outcome) -> No
     low, high = interval(outcome.fooled)
     start = "" if outcome.start_alone is None else f"  start alone {outcome.start_alone:.1%}"
     print(
-        f"{engine:6} {spec:42} {access:13} seed {seed} {outcome.fooled.mean():6.1%} [{low:.1%}, {high:.1%}] "
+        f"{engine:6} {spec:50} {access:13} seed {seed} {outcome.fooled.mean():6.1%} [{low:.1%}, {high:.1%}] "
         f"n={len(outcome.fooled)} queries {outcome.queries.mean():.0f}/{np.median(outcome.queries):.0f}{start}",
         flush=True,
     )
@@ -200,14 +209,14 @@ def main() -> None:
     options = parse()
     specs = options.attack or USUAL
     with tempfile.TemporaryDirectory() as folder:
-        subjects, twin = open_subjects(options.net, options.images, Path(folder), options.threads)
+        subjects, twins = open_subjects(options.net, options.images, Path(folder), options.threads)
         models = {name: one.engine.provenance()["model_sha256"] for name, one in subjects.items()}
         chosen = {name: one for name, one in subjects.items() if options.engine in ("both", name)}
         found: dict[str, dict[str, list[Outcome]]] = {name: {spec: [] for spec in specs} for name in chosen}
         for seed in range(options.seeds):
             for spec in specs:
                 for name, subject in chosen.items():
-                    outcome = attacked(spec, subject, twin, options.score_access, seed)
+                    outcome = attacked(spec, subject, twins, options.score_access, seed)
                     found[name][spec].append(outcome)
                     show(name, spec, options.score_access, seed, outcome)
                 if not options.no_save:  # after every attack, so that a run cut short has its figures

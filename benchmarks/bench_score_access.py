@@ -33,7 +33,7 @@ def measure(images: int, threads: int) -> dict[str, Any]:
     """Run every attack under every access it is not blind to."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        subjects, twin = open_subjects("resnet20", images, Path(folder), threads)
+        subjects, twins = open_subjects("resnet20", images, Path(folder), threads)
         for access in SCORE_ACCESS:
             for spec in LABELLED if access == "label" else SCORED:
                 outcome = attacked(spec, subjects["int8"], twin, access, SEED)

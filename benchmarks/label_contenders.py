@@ -35,6 +35,12 @@ _UNUSED = {
 
 def load(name: str, path: Path) -> Contender:
     """Give the attack of a file of its authors."""
+    module = load_module(name, path)
+    return lambda answering, image, label: _RUNS[name](module, answering, image, label)
+
+
+def load_module(name: str, path: Path) -> ModuleType:
+    """Give a file of its authors as a module."""
     import torch
 
     torch.set_num_threads(1)
@@ -47,7 +53,7 @@ def load(name: str, path: Path) -> Contender:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda answering, image, label: _RUNS[name](module, answering, image, label)
+    return module
 
 
 def _hopskipjump(module: ModuleType, answering: Answering, image: Floats, label: int, probes: int = 100) -> None:
