@@ -36,7 +36,7 @@ def measure(images: int, threads: int) -> dict[str, Any]:
         subjects, twins = open_subjects("resnet20", images, Path(folder), threads)
         for access in SCORE_ACCESS:
             for spec in LABELLED if access == "label" else SCORED:
-                outcome = attacked(spec, subjects["int8"], twin, access, SEED)
+                outcome = attacked(spec, subjects["int8"], twins, access, SEED)
                 rows.append(row_of(spec, [outcome], [outcome]) | {"score_access": access})
                 show("int8", spec, access, SEED, outcome)
     return {"rows": rows, "model_sha256": subjects["int8"].engine.provenance()["model_sha256"]}
