@@ -177,14 +177,15 @@ def is_learned(condition: Condition) -> bool:
 
 
 def controls(conditions: Sequence[Condition]) -> list[Condition]:
-    """Give the controls of the attacks that have one, each with its attack's bound."""
-    learned = [c for c in conditions if is_learned(c) and not c.unsupported]
-    found = ((ATTACKS[c.name], c) for c in learned)
-    return [
-        parse_attack(f"{entry.control}:{bound_name(c)}={c[bound_name(c)]}")
-        for entry, c in found
-        if isinstance(entry, LearnedEntry) and entry.control
-    ]
+    """Give the controls of the attacks that have one, each with its attack's bound and on its route."""
+    found = []
+    for condition in conditions:
+        entry = ATTACKS.get(condition.name) if condition.base.kind == "attack" else None
+        if isinstance(entry, LearnedEntry) and entry.control and not condition.unsupported:
+            bound = bound_name(condition)
+            control = parse_attack(f"{entry.control}:{bound}={condition[bound]}")
+            found.append(control.via(condition.route) if condition.route else control)
+    return found
 
 
 def norm_of(condition: Condition) -> Bound:

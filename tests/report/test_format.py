@@ -60,6 +60,7 @@ def test_a_unit_is_written_once_per_interval() -> None:
         ("motion_blur:5", "motion blur, severity 5"),
         ("preset:opencv-nearest", "opencv-nearest"),
         ("mifgsm:eps=8,steps=20,surrogate=r56", "MI-FGSM, eps 8/255, 20 steps, surrogate r56"),
+        ("patch:area=5,images=256", "adversarial patch, 5 % of the image, learned on 256 images"),
         ("something else", "something else"),
         ("odd:", "odd, "),
     ],

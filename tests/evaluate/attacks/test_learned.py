@@ -193,3 +193,9 @@ def test_the_control_of_a_patch_has_its_area() -> None:
     attacks = [parse_attack(spec) for spec in ("patch:area=7", "universal", "square", "mifgsm")]
 
     assert controls(attacks) == [parse_attack("patch_control:area=7")]
+
+
+def test_the_control_of_a_patch_takes_its_route() -> None:
+    routed = parse_attack("patch:area=7").via("jpeg:90")
+
+    assert controls([routed]) == [parse_attack("patch_control:area=7").via("jpeg:90")]
