@@ -70,7 +70,7 @@ def _behaviour(engine: Engine, audit: Audit, simulation: str | None) -> Behaviou
         return None
     spec = engine.spec
     noise = np.random.default_rng(0).integers(0, 256, (_NOISE_IMAGES, *spec.image_shape))
-    batch = noise.astype(np.uint8) if spec.dtype == "uint8" else (noise / 127.5 - 1).astype(np.float32)
+    batch = (noise if spec.dtype == "uint8" else noise / 127.5 - 1).astype(spec.dtype)
     if simulation is None:
         return observe(engine, batch)
     read_model(Path(simulation))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .audit import Audit
-from .protocol import Engine, EngineSpec, OutputKind, Watched
+from .protocol import Batch, Engine, EngineSpec, OutputKind, Watched
 
 _TOP = 255
 
@@ -58,7 +58,7 @@ class AdaptedEngine:
         """The signature as the manifest states it."""
         return self._spec
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch.
 
         Args:

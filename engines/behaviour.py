@@ -51,7 +51,7 @@ class Behaviour:
 
     Attributes:
         input_saturates: Whether inputs far beyond any calibrated range give bit for bit the same scores, as a quantized
-            input does; None where the input is uint8, or the scores end at 0 and 1 anyway.
+            input does; None where the input is not float32, or the scores end at 0 and 1 anyway.
         output_levels: Distinct values among the scores.
         scores: Number of scores looked at.
         agreement: With the simulation, on plain images; None without one.

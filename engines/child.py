@@ -15,7 +15,7 @@ from ..core.errors import EngineError, InputError, UnsupportedError
 from .audit import Audit
 from .child_process import ChildProcess
 from .child_wire import after
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 
 OPENER = "robustmq_trt.engines.catalog:open_here"
 _RESTARTS = 2
@@ -106,7 +106,7 @@ class ChildEngine:
         """Process id of the child."""
         return self._child.pid
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch.
 
         Args:

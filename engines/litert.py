@@ -16,7 +16,7 @@ from .audit import Audit
 from .litert_audit import audit_source, delegated
 from .litert_files import INSTALL, Source, read_source
 from .litert_signature import EIGHT_BITS, quantization, read_spec
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 
 DELEGATE = "XNNPACK"  # the one delegate that the default resolver applies on a CPU
 _SIGN_BIT = np.uint8(0x80)
@@ -74,7 +74,7 @@ class LiteRtEngine:
         """The engine's signature."""
         return self._spec
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch.
 
         Args:

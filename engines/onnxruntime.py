@@ -18,7 +18,7 @@ from .audit import Audit
 from .onnx_source import checked_model, external_hashes, first_line
 from .onnxruntime_audit import Subject, audit_session
 from .onnxruntime_signature import read_spec
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 
 CPU_PROVIDERS = ("CPUExecutionProvider",)
 _FP8 = frozenset((TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2))
@@ -83,7 +83,7 @@ class OnnxRuntimeEngine:
         """The engine's signature."""
         return self._spec
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch; see ``Engine.infer``.
 
         Raises:
@@ -111,7 +111,7 @@ class OnnxRuntimeEngine:
         shape = (self._fixed_batch or 1, *self._shape)
         # The values do not matter to the kernels; noise avoids the shortcuts that denormals or zeros might take.
         noise = np.random.default_rng(0).integers(0, 256, shape)
-        batch = noise.astype(np.uint8) if self._dtype == np.uint8 else (noise / 127.5 - 1).astype(np.float32)
+        batch = (noise if self._dtype == np.uint8 else noise / 127.5 - 1).astype(self._dtype)
         subject = Subject(
             model_path=self._path,
             backend=self._kind,

@@ -26,8 +26,10 @@ INTEGER_KERNELS = frozenset(
         "QLinearMatMul",
     )
 )
-# Endings that ONNX Runtime's layout and fusion passes put behind the name a node or tensor had in the file.
-_ENDING = re.compile(r"(_token_\d+|_nchwc|/duplicated|/MatMulAddFusion|/MatMul_With_Transpose)+$")
+# What ONNX Runtime's passes put before (float16 run in float32) or behind the name a node or tensor had in the file.
+_ADDED = re.compile(
+    r"^InsertedPrecisionFreeCast_|(_token_\d+|_nchwc|/duplicated|/MatMulAddFusion|/MatMul_With_Transpose)+$"
+)
 # Conv + BatchNormalization + Add + activation + Q is the longest chain that ends up in one kernel.
 _FUSION_DEPTH = 5
 _KERNEL_TIME = "_kernel_time"
@@ -159,7 +161,7 @@ def _input_names(node: NodeProto) -> set[str]:
 
 
 def _bare_names(node: NodeProto) -> set[str]:
-    return {_ENDING.sub("", name) for name in (node.name, *node.output)} - {""}
+    return {_ADDED.sub("", name) for name in (node.name, *node.output)} - {""}
 
 
 def _after(source: Graph, tensors: set[str]) -> set[str]:

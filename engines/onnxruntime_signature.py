@@ -11,8 +11,12 @@ from onnx import GraphProto
 from ..core.errors import UnsupportedError
 from .protocol import EngineSpec, InputType, Layout, OutputKind
 
-_INPUT_TYPES: Mapping[str, InputType] = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
-_OUTPUT_TYPES = ("tensor(float)", "tensor(uint8)")
+_INPUT_TYPES: Mapping[str, InputType] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+}
+_OUTPUT_TYPES = ("tensor(float)", "tensor(float16)", "tensor(uint8)")
 _PASSED_THROUGH = frozenset(("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape", "Squeeze"))
 _CHANNELS = (1, 3)
 
@@ -82,7 +86,8 @@ def _input_type(entry: Any, path: Path) -> InputType:
     kind = _INPUT_TYPES.get(entry.type)
     if kind is None:
         raise UnsupportedError(
-            f"Expected an input of float32 or uint8 in '{path}', got {entry.type}. Export the model with one of them."
+            f"Expected an input of float32, float16 or uint8 in '{path}', got {entry.type}. "
+            "Export the model with one of them."
         )
     return kind
 
@@ -91,7 +96,7 @@ def _classes(exit_: Any, path: Path) -> int:
     shape = exit_.shape
     if exit_.type not in _OUTPUT_TYPES or len(shape) != 2 or not isinstance(shape[1], int) or shape[1] < 2:
         raise UnsupportedError(
-            f"Expected scores (N, classes) of float32 in '{path}', got '{exit_.name}' of {exit_.type} {shape}. "
-            "Only classifiers are supported."
+            f"Expected scores (N, classes) of float32 or float16 in '{path}', got '{exit_.name}' of {exit_.type} "
+            f"{shape}. Only classifiers are supported."
         )
     return shape[1]

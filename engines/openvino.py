@@ -15,7 +15,7 @@ from .audit import Audit
 from .openvino_audit import Subject, audit_model
 from .openvino_files import Source, read_source, reason
 from .openvino_signature import read_spec
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 
 INSTALL = "pip install 'robustmq-trt[openvino]'"
 _DEVICE = "CPU"
@@ -73,7 +73,7 @@ class OpenVinoEngine:
         """The engine's signature."""
         return self._spec
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch; see ``Engine.infer``.
 
         Raises:
@@ -113,7 +113,7 @@ class OpenVinoEngine:
             compiled=self._compile(source, profile=True),
             backend=self._kind,
             simulation=self._simulate,
-            batch=noise.astype(np.uint8) if self._dtype == np.uint8 else (noise / 127.5 - 1).astype(np.float32),
+            batch=(noise if self._dtype == np.uint8 else noise / 127.5 - 1).astype(self._dtype),
             identity=self.provenance(),
         )
         return audit_model(subject)

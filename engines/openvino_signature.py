@@ -9,8 +9,8 @@ from typing import Any
 from ..core.errors import UnsupportedError
 from .protocol import EngineSpec, InputType, Layout, OutputKind
 
-_INPUT_TYPES: Mapping[str, InputType] = {"f32": "float32", "u8": "uint8"}
-_OUTPUT_TYPES = ("f32", "u8")
+_INPUT_TYPES: Mapping[str, InputType] = {"f32": "float32", "f16": "float16", "u8": "uint8"}
+_OUTPUT_TYPES = ("f32", "f16", "u8")
 # What may stand between the operator that makes the scores and the output.
 _PASSED_THROUGH = frozenset(
     ("Convert", "FakeQuantize", "Multiply", "Reshape", "Result", "Squeeze", "Subtract", "Unsqueeze")
@@ -75,7 +75,8 @@ def _input_type(entry: Any, path: Path) -> InputType:
     kind = _INPUT_TYPES.get(_type(entry))
     if kind is None:
         raise UnsupportedError(
-            f"Expected an input of float32 or uint8 in '{path}', got {_type(entry)}. Export the model with one of them."
+            f"Expected an input of float32, float16 or uint8 in '{path}', got {_type(entry)}. "
+            "Export the model with one of them."
         )
     return kind
 
@@ -85,7 +86,7 @@ def _classes(exit_: Any, path: Path) -> int:
     classes = sides[1] if len(sides) == 2 else None
     if _type(exit_) not in _OUTPUT_TYPES or classes is None or classes < 2:
         raise UnsupportedError(
-            f"Expected scores (N, classes) of float32 in '{path}', got '{_name(exit_)}' of {_type(exit_)} "
+            f"Expected scores (N, classes) of float32 or float16 in '{path}', got '{_name(exit_)}' of {_type(exit_)} "
             f"{_shown(sides)}. Only classifiers are supported."
         )
     return classes

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from .audit import Audit
 
 Layout = Literal["nchw", "nhwc"]
-InputType = Literal["float32", "uint8"]
+InputType = Literal["float32", "float16", "uint8"]
 OutputKind = Literal["logits", "probabilities", "uint8-scores"]
+Batch = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class EngineSpec:
         width: Columns of the input image.
         channels: 3 for colour, 1 for grey.
         layout: ``nchw`` or ``nhwc``.
-        dtype: Type the input tensor must have, ``float32`` or ``uint8``.
+        dtype: Type the input tensor must have, ``float32``, ``float16`` or ``uint8``.
         fixed_batch: The only batch size the file allows, or None where any is allowed.
         classes: Number of scores per image.
         output_kind: What a score is; ``uint8-scores`` are scores on 256 levels, handed out as float32.
@@ -71,7 +72,7 @@ class Engine(Protocol):
     def spec(self) -> EngineSpec:
         """The engine's signature."""
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch.
 
         Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, TargetChangedError, UnsupportedError
 from ..core.files import sha256_json
 from .audit import Audit
-from .protocol import EngineSpec, OutputKind
+from .protocol import Batch, EngineSpec, OutputKind
 from .remote_address import Address, parse_address
 from .remote_audit import audit_server
 from .remote_credentials import Credentials, token_from_environment
@@ -99,7 +99,7 @@ class RemoteEngine:
         """The engine's signature."""
         return self._spec
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch, in several requests where it is larger than the server takes at once; see ``Engine.infer``.
 
         Raises:

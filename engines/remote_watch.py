@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, TargetChangedError
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 from .remote_tensors import changed
 
 Floats = NDArray[np.float32]
-Ask = Callable[[NDArray[np.float32] | NDArray[np.uint8]], Floats]
+Ask = Callable[[Batch], Floats]
 
 PROBES = 4
 EVERY_IMAGES = 2048
@@ -24,7 +24,7 @@ _LEAST_TOLERANCE = 1e-4
 _TIMES_SPREAD = 8
 
 
-def probe_images(spec: EngineSpec) -> NDArray[np.float32] | NDArray[np.uint8]:
+def probe_images(spec: EngineSpec) -> Batch:
     """Give the probes: coarse coloured patches with a little noise, the same for every run.
 
     Returns:
@@ -54,7 +54,7 @@ class Watch:
         checks: Comparisons made so far.
     """
 
-    def __init__(self, ask: Ask, probes: NDArray[np.float32] | NDArray[np.uint8], *, where: str, every: int) -> None:
+    def __init__(self, ask: Ask, probes: Batch, *, where: str, every: int) -> None:
         """Ask for the first answers.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from .protocol import Engine
+from .protocol import Batch, Engine
 
 BATCH_SIZES = (1, 8, 32)
 
@@ -44,9 +44,7 @@ class SelfTest:
         return document
 
 
-def self_test(
-    engine: Engine, batch: NDArray[np.float32] | NDArray[np.uint8], *, batch_sizes: Sequence[int] = BATCH_SIZES
-) -> SelfTest:
+def self_test(engine: Engine, batch: Batch, *, batch_sizes: Sequence[int] = BATCH_SIZES) -> SelfTest:
     """Run the same images at several batch sizes, twice each, and compare the scores bit for bit.
 
     The last, incomplete batch is filled with images from the front. An engine of one fixed batch size is run with the

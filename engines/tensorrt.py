@@ -15,7 +15,7 @@ from ..core.files import sha256_bytes
 from ..core.provenance import cpu
 from .audit import Audit
 from .device import DeviceMemory, open_device, provider
-from .protocol import EngineSpec
+from .protocol import Batch, EngineSpec
 from .tensorrt_audit import audit_inspector
 from .tensorrt_module import Complaints, Ready, ready, start
 from .tensorrt_plan import Limits, check_card, read_limits, read_spec, unloadable
@@ -92,7 +92,7 @@ class TensorRtEngine:
         """The batches the plan was built for."""
         return self._limits
 
-    def infer(self, batch: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def infer(self, batch: Batch) -> NDArray[np.float32]:
         """Score a batch; see ``Engine.infer``.
 
         Raises:

@@ -17,10 +17,12 @@ from .graph import initializers, remove_dead
 from .onnx_file import check_model, one_line, opset
 from .remove_noops import remove_noops
 from .shapes import infer_shapes
+from .single_precision import to_single
 
 MIN_OPSET = 13  # the first with per-channel scales in DequantizeLinear
 MAX_IR_VERSION = 10  # newer files are not read by runtimes that are still deployed
 _MAX_ROUNDS = 8
+_WIDENED = "the model is in float16: its weights are taken as they are, its activations are not rounded to float16 here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,9 @@ class Prepared:
 def prepare(model: onnx.ModelProto) -> Prepared:
     """Clean a float model without changing what it computes (up to float rounding).
 
-    Converts opsets below 13, inlines functions, removes Identity and Dropout, folds constants, shape arithmetic and
-    BatchNorm, drops what nothing reads, names every node, and makes a fixed batch dynamic where that is provably safe.
+    Converts opsets below 13, inlines functions, widens float16 to float32, removes Identity and Dropout, folds
+    constants, shape arithmetic and BatchNorm, drops what nothing reads, names every node, and makes a fixed batch
+    dynamic where that is provably safe.
 
     Args:
         model: A checked model, as `read_model` gives it; not changed.
@@ -56,6 +59,7 @@ def prepare(model: onnx.ModelProto) -> Prepared:
     work.CopyFrom(model)
     work = raise_opset(_inline(work), MIN_OPSET)
     _normalise(work.graph)
+    notes = [_WIDENED] if to_single(work.graph) else []
     refuse_training_mode(work.graph)
     work = _fold(work)
     fold_batchnorm(work.graph)
@@ -63,7 +67,7 @@ def prepare(model: onnx.ModelProto) -> Prepared:
     work = infer_shapes(_fold(work))
     work.ir_version = min(work.ir_version, MAX_IR_VERSION)
     check_model(work)
-    return Prepared(model=work, notes=(note,) if note else ())
+    return Prepared(model=work, notes=(*notes, *([note] if note else [])))
 
 
 def raise_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:

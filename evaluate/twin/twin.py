@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +96,8 @@ class Twin:
         """
         if batch < 1:
             raise InputError(f"Expected `batch` of at least 1, got {batch}. Use 32.")
+        if pipeline.dtype == "float16":  # `prepare` widens the model
+            pipeline = replace(pipeline, dtype="float32")
         if pipeline.dtype != "float32":
             raise UnsupportedError(
                 f"Preset '{pipeline.name}' feeds {pipeline.dtype}, which has no gradient. "

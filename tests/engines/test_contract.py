@@ -24,25 +24,28 @@ EXAMPLES = {
 
 # https is http behind the certificate, which tests/engines/test_remote_tls.py looks at; v2+grpcs likewise.
 CASES = [
-    (backend, suffix)
+    (backend, suffix, EXAMPLES[suffix])
     for backend in BACKENDS
     for suffix in backend.suffixes + backend.named_suffixes
     if suffix not in ("https://", "v2+grpcs://")
     and not backend.native_code  # a plan needs a GPU: tests/engines/test_tensorrt.py
 ]
+CASES += [
+    (backend, " float16", "half_model") for backend in BACKENDS if ".onnx" in backend.suffixes + backend.named_suffixes
+]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "".join((case[0].name, case[1])))
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    backend, suffix = request.param
-    opened = open_engine(f"{backend.name}:{request.getfixturevalue(EXAMPLES[suffix])}", threads=1)
+    backend, _, example = request.param
+    opened = open_engine(f"{backend.name}:{request.getfixturevalue(example)}", threads=1)
     yield opened
     opened.close()
 
 
 def _batch(engine: Engine, count: int) -> np.ndarray:
     pixels = np.random.default_rng(1).integers(0, 256, (count, *engine.spec.image_shape))
-    return pixels.astype(np.uint8) if engine.spec.dtype == "uint8" else (pixels / 127.5 - 1).astype(np.float32)
+    return (pixels if engine.spec.dtype == "uint8" else pixels / 127.5 - 1).astype(engine.spec.dtype)
 
 
 def test_engine_fulfils_the_protocol(engine: Engine):
@@ -72,8 +75,9 @@ def test_scores_are_the_same_twice_and_at_every_batch_size(engine: Engine):
         lambda batch: batch[0],
         lambda batch: batch[:0],
         lambda batch: batch.astype(np.float64),
+        lambda batch: batch.astype(np.float32 if batch.dtype == np.float16 else np.float16),
     ],
-    ids=["narrow", "unbatched", "empty", "float64"],
+    ids=["narrow", "unbatched", "empty", "float64", "another float"],
 )
 def test_wrong_batch_is_refused(engine: Engine, spoil: Callable[[np.ndarray], np.ndarray]):
     with pytest.raises(InputError, match="Expected a batch"):
