@@ -99,6 +99,24 @@ def test_an_output_that_can_be_no_folder_is_refused(command, tmp_path, engines, 
         assert str(output) in err
 
 
+def test_an_interruption_before_anything_has_begun_is_no_trace():
+    stop = """
+import sys
+class Stop:
+    def find_spec(self, name, path, target=None):
+        if name == "robustmq_trt.cli.build":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+from robustmq_trt.cli.entry import main
+sys.exit(main())
+"""
+
+    done = subprocess.run([sys.executable, "-c", stop], capture_output=True, timeout=60, check=False)
+
+    assert done.returncode == 130
+    assert done.stderr.decode().split() == ["Interrupted.", "Nothing", "was", "begun."]
+
+
 def test_a_missed_bound_leaves_one_json_document(command, engines):
     code, out, err = command("audit", engines / "embedded.fp32.onnx", "--require-integer", "0.5", "--json")
 
