@@ -85,7 +85,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _bounds(name: str, pair: Any) -> tuple[float, float]:
-    low, high = (float(bound) for bound in pair)
+    try:
+        low, high = (float(bound) for bound in pair)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"range of tensor '{name}' is {pair!r}, not two numbers") from error
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"range of tensor '{name}' is ({low}, {high})")
     return low, high

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,13 +13,16 @@ def table() -> RangeTable:
     )
 
 
-def test_a_table_comes_back_as_saved(tmp_path):
-    table().save(tmp_path / "ranges.json")
+@pytest.mark.parametrize("bounds", [(-1.5, 2.0), (0.0, 0.0)], ids=["two values", "a tensor that never fires"])
+def test_a_table_comes_back_as_saved(tmp_path, bounds):
+    saved = replace(table(), ranges={"x": bounds})
 
-    assert RangeTable.load(tmp_path / "ranges.json") == table()
+    saved.save(tmp_path / "ranges.json")
+
+    assert RangeTable.load(tmp_path / "ranges.json") == saved
 
 
-@pytest.mark.parametrize("bounds", [[1, 0], [0, "inf"], [0], ["a", 1], [0, 1, 2]])
+@pytest.mark.parametrize("bounds", [[1, 0], [0, "inf"], [0], ["a", 1], [0, 1, 2], None])
 def test_a_range_that_is_no_range_is_refused_by_its_tensor_s_name(tmp_path, bounds):
     path = tmp_path / "ranges.json"
     table().save(path)
@@ -26,7 +30,7 @@ def test_a_range_that_is_no_range_is_refused_by_its_tensor_s_name(tmp_path, boun
     document["ranges"]["x"] = bounds
     path.write_text(json.dumps(document))
 
-    with pytest.raises(InputError, match="not a complete range table"):
+    with pytest.raises(InputError, match="not a complete range table: range of tensor 'x' is"):
         RangeTable.load(path)
 
 

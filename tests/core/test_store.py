@@ -52,6 +52,13 @@ def test_a_failed_task_is_replaced_by_the_next_attempt(tmp_path):
         assert list(store.tasks()) == [task("a")]
 
 
+def test_what_cannot_be_measured_here_needs_no_more_work(tmp_path):
+    with Store(tmp_path / "results.sqlite") as store:
+        store.add(task("a", status="skipped", reason="no surrogate", rows=()))
+
+        assert store.done() == {"a"}
+
+
 def test_tasks_can_be_asked_for_by_key_in_the_caller_s_order(tmp_path):
     with Store(tmp_path / "results.sqlite") as store:
         for key in "abc":

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,8 +48,11 @@ def test_shares_are_read_as_logits_up_to_a_floor() -> None:
     assert margin == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_saturated_share_is_finite() -> None:
-    assert np.isfinite(MarginReader(Goal(0)).read(answer(255, 0, 0)))
+@pytest.mark.parametrize(("highest", "step"), [(255, 255 / 256), (1, 1 / 256)], ids=["uint8", "probabilities"])
+def test_a_share_of_nothing_is_read_as_half_a_step_of_eight_bits(highest: float, step: float) -> None:
+    margin = MarginReader(Goal(0)).read(answer(highest, 0, 0))
+
+    assert margin == pytest.approx(math.log(highest + step / 2) - math.log(step / 2))
 
 
 def test_tiles_keep_the_unknowns_few() -> None:
