@@ -11,12 +11,12 @@ import numpy as np
 from ..core.errors import InputError
 from ..engines.audit import Audit
 from ..engines.behaviour import Behaviour, observe
-from ..engines.catalog import SIMULATION, is_url, open_engine, split_target
+from ..engines.catalog import SIMULATION
 from ..engines.protocol import Engine
-from ..export.onnx_file import read_model
-from .isolation import add_isolation, door
+from .isolation import Door, add_isolation, door
 from .manifest import with_manifest
 from .options import Subparsers, add_common, missed, print_json, share, table
+from .targets import target_file
 
 _NOISE_IMAGES = 128
 
@@ -41,13 +41,12 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     target = with_manifest(options.target).target  # an audit asks no question that a manifest answers
-    path = split_target(target).path
-    if not is_url(path) and Path(path).suffix == ".onnx":
-        read_model(Path(path))  # refuses what must not reach a runtime
-    engine = door(options).open(target, threads=options.threads)
+    entrance = door(options)
+    entrance.check(target_file(target))
+    engine = entrance.open(target, threads=options.threads)
     try:
         audit = engine.audit()
-        behaviour = _behaviour(engine, audit, options.simulation)
+        behaviour = _behaviour(engine, audit, options.simulation, entrance)
     finally:
         engine.close()
     audit = replace(audit, notes=(*audit.notes, *(behaviour.sentences() if behaviour else ())))
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _behaviour(engine: Engine, audit: Audit, simulation: str | None) -> Behaviour | None:
+def _behaviour(engine: Engine, audit: Audit, simulation: str | None, entrance: Door) -> Behaviour | None:
     """Look at the engine from outside where its kernels leave something open, or a simulation was given."""
     if simulation is None and audit.provable and all(layer.compute != "unknown" for layer in audit.layers):
         return None
@@ -73,8 +72,8 @@ def _behaviour(engine: Engine, audit: Audit, simulation: str | None) -> Behaviou
     batch = (noise if spec.dtype == "uint8" else noise / 127.5 - 1).astype(spec.dtype)
     if simulation is None:
         return observe(engine, batch)
-    read_model(Path(simulation))
-    other = open_engine(f"{SIMULATION}:{simulation}")
+    entrance.check(Path(simulation))
+    other = entrance.open(f"{SIMULATION}:{simulation}", threads=None)
     try:
         if other.spec.image_shape != spec.image_shape or other.spec.classes != spec.classes:
             raise InputError(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..core.manifest import SUFFIX
 from ..evaluate.diagnosis import Diagnosis, diagnose
-from ..export.onnx_file import read_model
 from ..inputs.catalog import find_preset
 from ..inputs.loader import load_images
 from ..inputs.sources import open_dataset
@@ -40,12 +39,11 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     progress = Progress(quiet=options.quiet)
     target = with_manifest(options.target).target  # what is known already is not asked
-    file = target_file(target)
-    if file is not None and file.suffix == ".onnx":
-        read_model(file)  # refuses what must not reach a runtime
+    entrance = door(options)
+    entrance.check(target_file(target))
     dataset = open_dataset(options.data, options.labels)
     count = min(options.images or _IMAGES, len(dataset))
-    engine = door(options).open(target, threads=options.threads)
+    engine = entrance.open(target, threads=options.threads)
     try:
         pipeline = find_preset(options.preset or DEFAULT_PRESET).for_size(engine.spec.height, engine.spec.width)
         progress.stage(f"Showing {count} images to the engine in every usual way")

@@ -40,9 +40,9 @@ def noise_floor(targets: Sequence[Opened], dataset: Dataset, *, threads: int | N
 
 
 def _runs_in_several_ways(opened: Opened) -> bool:
-    """Files of native code, servers, and engines behind a manifest run in the one way they were asked for."""
+    """Native code, servers, and engines behind a manifest run in the one way they were asked for."""
     plain = opened.path is not None and opened.path.suffix.lower() in _PLAIN
-    return plain and "manifest" not in opened.target.identity
+    return plain and not {"manifest", "custom_ops"} & opened.target.identity.keys()
 
 
 def _ways(opened: Opened, threads: int | None) -> Iterator[tuple[str, tuple[str, int | None]]]:

@@ -55,7 +55,8 @@ def open_surrogate(
         if path is None:
             missing = "a server gives no gradients: pass --surrogate with a float model like the one it serves"
             return Surrogate(source=None, sha256="", missing=missing)
-        if path.suffix != ".onnx":
+        own = _own(path, targets)
+        if path.suffix != ".onnx" or (own is not None and "custom_ops" in own.target.identity):
             missing = f"'{path.name}' gives no gradients: pass --surrogate with a float ONNX model like it"
             return Surrogate(source=None, sha256="", missing=missing)
         members.append((read_model(path), _pipeline(path, targets)))

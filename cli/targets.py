@@ -20,7 +20,6 @@ from ..engines.protocol import Engine
 from ..engines.selftest import SelfTest, self_test
 from ..evaluate.target import Target
 from ..evaluate.vendor import fit
-from ..export.onnx_file import read_model
 from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset
 from ..inputs.pipeline import Pipeline
@@ -72,13 +71,14 @@ def opened_targets(
     Raises:
         InputError: If a file cannot be opened, or the engines disagree on preprocessing or classes.
     """
-    sources = _sources(paths)
+    door = door or Door()
+    sources = _sources(paths, door)
     pipelines = _pipelines(sources, preset)
     names = _names([source.target for source in sources])
     with ExitStack() as stack:
         found = []
         for source, pipeline, name in zip(sources, pipelines, names, strict=True):
-            engine = (door or Door()).open(source.target, threads=threads)
+            engine = door.open(source.target, threads=threads)
             stack.callback(engine.close)
             found.append(_opened(source, engine, name, pipeline, batch))
         _check_alike(found)
@@ -118,13 +118,10 @@ def target_file(target: str) -> Path | None:
     return None if is_url(path) else Path(path)
 
 
-def _checked_card(path: str) -> Card | None:
+def _checked_card(path: str, door: Door) -> Card | None:
     file = target_file(path)
-    if file is None:
-        return None
-    if file.suffix == ".onnx":
-        read_model(file)  # refuses what must not reach a runtime
-    return read_card(file) if file.is_file() else None
+    door.check(file)
+    return read_card(file) if file is not None and file.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +141,10 @@ class _Source:
         return Pipeline.from_mapping(self.card.preset) if self.card is not None and self.card.preset else None
 
 
-def _sources(paths: Sequence[str]) -> list[_Source]:
+def _sources(paths: Sequence[str], door: Door) -> list[_Source]:
     found = [with_manifest(path) for path in paths]
     return [
-        _Source(target=target, file=target_file(target), card=_checked_card(target), manifest=manifest)
+        _Source(target=target, file=target_file(target), card=_checked_card(target, door), manifest=manifest)
         for target, manifest in found
     ]
 
@@ -194,6 +191,8 @@ def _opened(source: _Source, opened: Engine, name: str, pipeline: Pipeline, batc
     tested = self_test(engine, fitted.tensor(images))
     provenance = engine.provenance()
     identity = {key: provenance[key] for key in ("kind", "version", "providers", "optimization")}
+    if libraries := provenance.get("custom_ops_sha256"):
+        identity["custom_ops"] = libraries
     if source.manifest is not None:
         identity["manifest"] = source.manifest.sha256
     target = Target(

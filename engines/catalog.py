@@ -11,6 +11,7 @@ from ..core.errors import InputError, UnsupportedError, unknown
 from .backend import Backend, BackendStatus, status
 from .child import ChildEngine, Isolation
 from .cuda_driver import find_gpu
+from .custom_ops import needs_library, open_with_libraries, trusted_libraries
 from .device import provider
 from .litert import LiteRtEngine
 from .onnxruntime import OnnxRuntimeEngine
@@ -164,6 +165,7 @@ def open_engine(
     simulate: bool = False,
     isolate: Isolation | None = None,
     trust: Sequence[str] = (),
+    custom_ops: Sequence[Path] = (),
 ) -> Engine:
     """Open a target with the backend it names, else with the one that takes its suffix.
 
@@ -176,10 +178,12 @@ def open_engine(
         isolate: Limits of a child process to run the engine in, or None to run it in this one. Files of native code
             are always opened in a child; a server never is, the limits' deadline then holds for its requests.
         trust: Hashes of native-code files that may be opened, ``sha256:...`` each.
+        custom_ops: Libraries of custom operators for ONNX Runtime, native code too. A file that uses such operators is
+            opened in a child.
 
     Raises:
         InputError: If the file is missing, its backend refuses it, or the named backend does not exist.
-        RefusedError: If the file is native code and its hash is not among those trusted.
+        RefusedError: If the file or a library is native code and its hash is not among those trusted.
         EngineError: If the child process crashes or hangs at the door.
         UnsupportedError: If no backend of this version takes the target, or the backend is not installed.
     """
@@ -194,6 +198,9 @@ def open_engine(
     simulate = simulate or prefix == SIMULATION
     if is_url(path):  # nothing of it runs here, so of the limits only the deadline has a meaning
         return _open_remote(path, threads, simulate, limits=isolate)
+    if custom_ops and backend.name == "onnxruntime" and needs_library(Path(path)):
+        libraries = trusted_libraries(custom_ops, trust)
+        return open_with_libraries(path, libraries, threads=threads, simulate=simulate, limits=isolate)
     if not backend.native_code and isolate is None:
         return backend.open(path, threads, simulate)
     return ChildEngine.open(path, backend=backend.name, threads=threads, simulate=simulate, limits=isolate, files=files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class ChildEngine:
         simulate: bool = False,
         limits: Isolation | None = None,
         files: Mapping[str, bytes] | None = None,
+        operators: Sequence[str] = (),
         opener: str = OPENER,
     ) -> ChildEngine:
         """Open a model file in a child process.
@@ -75,7 +76,9 @@ class ChildEngine:
             simulate: Run Q/DQ in float.
             limits: Deadlines and memory.
             files: Name to content of files to be put into the child's own folder, out of anybody's reach.
-            opener: ``module:function`` of the child that gives an engine for backend, path, threads and the switch.
+            operators: Names among ``files`` of libraries with custom operators.
+            opener: ``module:function`` of the child that gives an engine for backend, path, threads, the switch and the
+                libraries.
 
         Raises:
             EngineError: If the child crashes, hangs or answers nonsense.
@@ -93,6 +96,7 @@ class ChildEngine:
             "path": path.name if path.name in files else str(path.absolute()),
             "threads": threads,
             "simulate": simulate,
+            "operators": list(operators),
         }
         return cls(arguments, name=path.name, files=files, limits=limits or Isolation())
 

@@ -36,7 +36,8 @@ class Server:
     def open(self, arguments: Arguments) -> Arguments:
         """Open the engine by the function named ``opener``."""
         opener = _function(arguments["opener"])
-        self._engine = opener(*(arguments[name] for name in ("backend", "path", "threads", "simulate")))
+        told = (arguments[name] for name in ("backend", "path", "threads", "simulate"))
+        self._engine = opener(*told, *arguments["operators"])
         engine = self._opened()
         return {"spec": engine.spec.to_json(), "provenance": dict(engine.provenance())}
 

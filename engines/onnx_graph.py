@@ -10,6 +10,8 @@ import onnx
 import onnx.inliner
 from onnx import ModelProto, NodeProto
 
+from .onnx_source import KNOWN_DOMAINS
+
 QUANTIZE = "QuantizeLinear"
 DEQUANTIZE = "DequantizeLinear"
 
@@ -95,8 +97,9 @@ class Graph:
         )
 
     def layers(self) -> list[NodeProto]:
-        """Give the nodes that multiply and accumulate."""
-        return [node for node in self.nodes if node.op_type in MAC_OPERATORS or node.op_type in UNCOUNTED_OPERATORS]
+        """Give the nodes that multiply and accumulate, and the custom ones, which may."""
+        multiplying = MAC_OPERATORS.keys() | UNCOUNTED_OPERATORS
+        return [node for node in self.nodes if node.op_type in multiplying or is_custom(node)]
 
     def activation(self, layer: NodeProto) -> str:
         """Name the tensor that enters a layer as activation."""
@@ -128,7 +131,7 @@ class Graph:
         Returns:
             The count, or None where a shape is unknown.
         """
-        if layer.op_type in UNCOUNTED_OPERATORS:
+        if layer.op_type in UNCOUNTED_OPERATORS or is_custom(layer):
             return None
         elements = _size(self.shapes.get(layer.output[0])) or output_elements
         if elements is None:
@@ -154,6 +157,11 @@ class Graph:
 
     def _shape(self, tensor: str) -> tuple[int, ...] | None:
         return self.shapes.get(tensor) or self.initializers.get(tensor)
+
+
+def is_custom(node: NodeProto) -> bool:
+    """Tell an operator of a library from those of ONNX and the runtimes, whatever its name; local functions inlined."""
+    return node.domain not in KNOWN_DOMAINS
 
 
 def layer_name(node: NodeProto) -> str:

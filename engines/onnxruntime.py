@@ -32,13 +32,16 @@ class OnnxRuntimeEngine:
     the waiting one were seen to double the median and to multiply the 99th percentile of the working one.
     """
 
-    def __init__(self, path: Path, *, threads: int, simulate: bool, providers: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, *, threads: int, simulate: bool, providers: Sequence[str], operators: Sequence[Path]
+    ) -> None:
         self._path = path
         self._sha256 = sha256_file(path)
         self._threads = threads
         self._simulate = simulate
         self._providers = tuple(providers)
-        model = checked_model(path)
+        self._operators = {library: sha256_file(library) for library in operators}
+        model = checked_model(path, custom_ops=bool(operators))
         if not simulate:
             _refuse_fp8(model, path)
         self._external = external_hashes(model, path.parent)
@@ -57,6 +60,7 @@ class OnnxRuntimeEngine:
         threads: int | None = None,
         simulate: bool = False,
         providers: Sequence[str] = CPU_PROVIDERS,
+        operators: Sequence[Path] = (),
     ) -> OnnxRuntimeEngine:
         """Build an engine from a float or QDQ file.
 
@@ -65,18 +69,23 @@ class OnnxRuntimeEngine:
             threads: Threads inside one inference, at least 1; None takes every core this process may use.
             simulate: Switch all graph optimizations off, so that Q/DQ of a quantized file run in float.
             providers: Execution providers, most wanted first.
+            operators: Libraries of custom operators. They are native code and run in this process, whatever is in
+                them; `open_engine` asks for their hashes and gives them a process of their own.
 
         Raises:
-            InputError: If the file is missing, is no valid ONNX, or ONNX Runtime refuses it; or ``threads`` < 1.
-            UnsupportedError: If ONNX Runtime or the provider is not there, the file holds operators of foreign domains,
-                or FP8 and ``simulate`` is off, or is no classifier of images with one input and one output.
+            InputError: If the file is missing, is no valid ONNX, or ONNX Runtime refuses it or a library; or
+                ``threads`` < 1.
+            UnsupportedError: If ONNX Runtime or the provider is not there, the file holds custom operators without a
+                library, or FP8 and ``simulate`` is off, or is no classifier of images with one input and one output.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"Model file '{path}' does not exist. Check the path.")
         if threads is not None and threads < 1:
             raise InputError(f"Expected `threads` of at least 1, got {threads}.")
-        return cls(path, threads=threads or available_cores(), simulate=simulate, providers=providers)
+        return cls(
+            path, threads=threads or available_cores(), simulate=simulate, providers=providers, operators=operators
+        )
 
     @property
     def spec(self) -> EngineSpec:
@@ -138,6 +147,7 @@ class OnnxRuntimeEngine:
             "model": self._path.name,
             "model_sha256": self._sha256,
             "external_data_sha256": dict(self._external),
+            "custom_ops_sha256": {library.name: digest for library, digest in self._operators.items()},
         }
 
     def close(self) -> None:
@@ -165,12 +175,24 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_DISABLE_ALL if self._simulate else levels.ORT_ENABLE_ALL
+        for library in self._operators:
+            _register(options, library)
         if graph is not None:
             options.optimized_model_filepath = str(graph)
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         return _session(ort, self._path, options, self._providers)
+
+
+def _register(options: Any, library: Path) -> None:
+    try:
+        options.register_custom_ops_library(str(library.absolute()))
+    except Exception as error:  # ONNX Runtime's errors share no base class but this
+        raise InputError(
+            f"ONNX Runtime cannot load the operator library '{library.name}': {first_line(error)}. It must be built "
+            "for this system and export RegisterCustomOps."
+        ) from error
 
 
 def _refuse_fp8(model: onnx.ModelProto, path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from .audit import Audit, Compute, FloatOperator, LayerVerdict
-from .onnx_graph import MAC_OPERATORS, Graph, layer_name
+from .onnx_graph import MAC_OPERATORS, Graph, is_custom, layer_name
 from .onnxruntime_kernels import INTEGER_KERNELS, TimedNode, disagreements, match, read_profile
 from .onnxruntime_nbits import rounds_activations
 from .onnxruntime_reasons import why_float
@@ -83,7 +83,7 @@ def audit_session(subject: Subject, open_session: SessionFactory) -> Audit:
     return Audit(
         backend=subject.backend,
         layers=layers,
-        float_operators=_float_operators(evidence),
+        float_operators=_float_operators(evidence, besides={node.op_type for node in source.nodes if is_custom(node)}),
         evidence=(
             "optimized graph",
             f"profile of {_PROFILED_RUNS} runs at batch {len(subject.batch)}",
@@ -133,13 +133,13 @@ def _integer(node: NodeProto, name: str) -> int:
 def _verdict(
     subject: Subject, source: Graph, layer: NodeProto, partners: Mapping[str, NodeProto], evidence: _Evidence
 ) -> LayerVerdict:
-    partner = partners.get(layer.output[0])
+    partner = layer if is_custom(layer) else partners.get(layer.output[0])
     timed = None if partner is None else evidence.timed(partner)
     compute, reason = _judge(subject, source, layer, partner, timed, evidence)
     elements = None if timed is None else timed.output_elements // len(subject.batch)
     return LayerVerdict(
         name=layer_name(layer),
-        operator=layer.op_type,
+        operator=f"{layer.domain}::{layer.op_type}" if is_custom(layer) else layer.op_type,
         kernel="" if partner is None else partner.op_type,
         macs=source.macs(layer, elements),
         compute=compute,
@@ -156,6 +156,8 @@ def _judge(
     timed: TimedNode | None,
     evidence: _Evidence,
 ) -> tuple[Compute, str]:
+    if is_custom(layer):
+        return "unknown", "unprovable: a custom operator, whose library does not say what it computes with"
     if partner is None:
         return "unknown", "no kernel of the optimized graph could be matched"
     if partner.op_type in evidence.doubted:
@@ -191,11 +193,12 @@ def _eight_bit(kernel: NodeProto, timed: TimedNode, weight_types: Mapping[str, i
     return activation and weight_types.get(weight, TensorProto.INT8) in (TensorProto.INT8, TensorProto.UINT8)
 
 
-def _float_operators(evidence: _Evidence) -> list[FloatOperator]:
+def _float_operators(evidence: _Evidence, *, besides: set[str]) -> list[FloatOperator]:
+    known = MAC_OPERATORS.keys() | besides
     counts: dict[str, int] = {}
     times: dict[str, int] = {}
     for node in evidence.profile:
-        if node.kernel not in MAC_OPERATORS and _FLOATS.intersection(node.input_types[:1] + node.output_types[:1]):
+        if node.kernel not in known and _FLOATS.intersection(node.input_types[:1] + node.output_types[:1]):
             counts[node.kernel] = counts.get(node.kernel, 0) + node.nodes
             times[node.kernel] = times.get(node.kernel, 0) + node.microseconds
     found = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnx import NodeProto
 
-from .onnx_graph import MAC_OPERATORS, Graph
+from .onnx_graph import MAC_OPERATORS, Graph, is_custom
 
 INTEGER_KERNELS = frozenset(
     (
@@ -112,8 +112,10 @@ def match(source: Graph, optimized: Iterable[NodeProto]) -> dict[str, NodeProto]
     Returns:
         First output tensor of the source layer to the optimized node; layers without a partner are missing.
     """
-    layers = {node.output[0]: node for node in source.layers() if node.op_type in MAC_OPERATORS}
-    kernels = [node for node in optimized if node.op_type in MAC_OPERATORS]
+    custom = {node.domain for node in source.nodes if is_custom(node)}
+    counted = [node for node in source.layers() if node.op_type in MAC_OPERATORS and node.domain not in custom]
+    layers = {node.output[0]: node for node in counted}
+    kernels = [node for node in optimized if node.op_type in MAC_OPERATORS and node.domain not in custom]
     found: dict[str, NodeProto] = {}
     _pair(found, {key: _weight_names(source, node) for key, node in layers.items()}, kernels, _input_names)
     _pair(found, {key: {node.name} - {""} for key, node in layers.items()}, kernels, _bare_names)

@@ -133,8 +133,9 @@ def test_custom_operators_are_named(saved):
     model.opset_import.append(onnx.helper.make_opsetid("com.vendor", 1))
     saved.write_bytes(model.SerializeToString())
 
-    with pytest.raises(UnsupportedError, match=r"com\.vendor::Relu"):
+    with pytest.raises(UnsupportedError, match=r"com\.vendor::Relu.*--custom-ops"):
         read_model(saved)
+    assert read_model(saved, custom_ops=True).graph.node[2].domain == "com.vendor"
 
 
 @pytest.mark.parametrize("version", [1, 6, 99])
