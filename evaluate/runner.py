@@ -118,6 +118,7 @@ class _ChunkWalk:
         self._walk, self._chunk = walk, chunk
         self._loaded: LoadedChunk | None = None
         self._last: tuple[Condition, Shown | None] | None = None
+        self._taken: tuple[Condition, NDArray[np.uint8]] | None = None
         self._adversarials: dict[str, NDArray[np.uint8]] = {}  # of the last attack, engine by engine
 
     def complete(self) -> None:
@@ -193,7 +194,7 @@ class _ChunkWalk:
             return loaded.invalid
         if condition.route:
             delivered = self._delivered(target, condition.base, loaded) if shown is None else shown.images
-            routed = through(delivered, named_route(condition.route), target.pipeline)
+            routed = self._routed(condition, delivered, shared=shown is not None)
             return loaded.rows(answer(target, routed), images=delivered)
         if shown is not None:
             answers = answer(target, shown.images)
@@ -205,6 +206,14 @@ class _ChunkWalk:
         self._adversarials[target.name] = adversarials
         self._walk.keep(condition, target.name, loaded, adversarials)
         return rows
+
+    def _routed(self, condition: Condition, delivered: NDArray[np.uint8], *, shared: bool) -> NDArray[np.uint8]:
+        """Take images on a route: once for all engines where they are delivered the same ones."""
+        if self._taken is not None and self._taken[0] == condition:
+            return self._taken[1]
+        found = through(delivered, named_route(condition.route), self._walk.run.targets[0].pipeline)
+        self._taken = (condition, found) if shared else None
+        return found
 
     def _delivered(self, target: Target, condition: Condition, loaded: LoadedChunk) -> NDArray[np.uint8]:
         """Give what an attack on this engine delivered; after an interruption it is run again, to the same images."""

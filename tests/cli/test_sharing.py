@@ -7,7 +7,7 @@ import pytest
 from robustmq_trt import assets
 from robustmq_trt.cli.report import open_results
 from robustmq_trt.core.errors import InputError
-from robustmq_trt.evaluate import cells
+from robustmq_trt.evaluate import cells, runner
 from robustmq_trt.inputs import pipeline
 
 IMAGES = 8
@@ -114,6 +114,24 @@ def test_a_folder_for_prepared_images_that_cannot_be_made_is_refused(refused, en
 
     assert "cannot be kept in" in refused("evaluate", engines / "embedded.fp32.onnx", *data)
     assert "above 0" in refused("evaluate", engines / "embedded.fp32.onnx", *data, "--prepared-gib", "0")
+
+
+def test_a_route_is_taken_once_for_all_engines_and_apart_where_each_has_its_own_images(
+    command, engines, tmp_path, monkeypatch
+):
+    taken, original = [], runner.through
+
+    def recorded(images, route, pipeline):
+        taken.append(route.name)
+        return original(images, route, pipeline)
+
+    monkeypatch.setattr(runner, "through", recorded)
+    attacks = ("--attack", "fgsm:eps=4", "--attack", "noise:eps=4")
+
+    assert evaluate(command, engines, tmp_path / "run", *attacks, "--survival")[0] == 0
+
+    once = ["lossless", "jpeg:95", "jpeg:90", "jpeg:75"]  # clean, fgsm
+    assert taken == [*once, *once, *(name for name in once for _ in range(2))]
 
 
 def test_an_image_that_only_a_preset_cannot_prepare_fails_that_cell_with_a_sentence(
