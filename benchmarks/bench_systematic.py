@@ -9,6 +9,8 @@ planted pictures. Nothing is timed and nothing is tuned.
 
 WORK keeps the engines and each experiment's document; what is there is not made again. RUN is the folder of
 ``evaluate FLOAT INT... --suite imagenet-c``, for the claims on corruptions; it may be given several times.
+``--attacked N`` also attacks every engine on N images, each with the gradients of its own file, for the claims on
+attacks; they have a record of their own, and ``--only-attacked`` leaves the rest out.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from robustmq_trt.cli.main import main as command
 from robustmq_trt.cli.report import open_results
 from robustmq_trt.core.files import sha256_file, write_json
 from robustmq_trt.core.provenance import package_versions
+from robustmq_trt.evaluate.attack_claims import attack_claims, attack_shares
 from robustmq_trt.evaluate.claims import corruption_claims, engine_claims, total_shares
 from robustmq_trt.evaluate.decoded_sets import prepared_batches
+from robustmq_trt.evaluate.metrics import records
 from robustmq_trt.evaluate.summary import load_study
 from robustmq_trt.evaluate.systematic import grid_ways
 from robustmq_trt.inputs.catalog import find_preset
@@ -38,6 +42,8 @@ BITS = (8, 6, 4)
 PRESETS = "tflite-mobilenet,opencv-linear,opencv-nearest,opencv-area,robustmq:ffmpeg/pillow-bilinear"
 NAMES = ["mobilenet_v2.fp32", *(f"mobilenet_v2.w{bits}a{bits}" for bits in BITS)]
 LADDER = NAMES[:0:-1]
+# RobustMQ's small and middle eps that exist on the uint8 grid, and one attack that needs no gradients.
+ATTACKS = ("fgsm:eps=2", "pgd:eps=2,steps=20", "mifgsm:eps=2,steps=20", "square:eps=2,queries=500")
 
 
 def main() -> None:
@@ -45,6 +51,10 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     check(options.data / "imagenet600")
     engines = build(options)
+    if options.attacked:
+        attacked(options, engines)
+    if options.only_attacked:
+        return
     documents = {name: experiment(options, engines, name) for name in ("grid", "quality", "mismatch", "scaling")}
     claims = [*documents["grid"]["claims"], *(found for run in options.corruptions for found in corruptions(run))]
     for found in claims:
@@ -57,6 +67,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Preprocessing studies of MobileNetV2.")
     parser.add_argument("work", type=Path, help="folder for engines and documents; an interrupted run goes on in it")
     parser.add_argument("--corruptions", type=Path, action="append", default=[], metavar="RUN")
+    parser.add_argument("--attacked", type=int, default=0, metavar="N")
+    parser.add_argument("--only-attacked", action="store_true")
     parser.add_argument("--images", type=int, default=472)
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--date", default=datetime.date.today().isoformat())
@@ -106,6 +118,36 @@ def run(*words: object) -> None:
     code = command([str(word) for word in words])
     if code:
         raise SystemExit(f"{words[:2]} ended with {code}.")
+
+
+def attacked(options: argparse.Namespace, engines: list[Path]) -> None:
+    """Attack every engine in a run of its own, answer the claims, and write them down."""
+    folder = options.data / "imagenet600"
+    data = ("--data", folder, "--labels", folder / "labels.csv", "--images", options.attacked, "--threads", 1)
+    attacks = [word for attack in ATTACKS for word in ("--attack", attack)]
+    studies = {}
+    for engine in engines:
+        run("evaluate", engine, *data, *attacks, "--latency", 0, "-o", options.work / f"attacks-{engine.stem}")
+        with open_results(options.work / f"attacks-{engine.stem}") as store:
+            studies[engine.stem] = load_study(store)
+    claims = attack_claims(attack_shares(studies), reference=NAMES[0], ladder=LADDER)
+    for found in claims:
+        means = ", ".join(f"{name} {mean:.3f}" for name, mean in found.means.items())
+        print(f"{found.answer}: {found.text} (n {found.n}; {means})")
+    if not options.no_save:
+        document = {
+            "date": options.date,
+            "attacks": list(ATTACKS),
+            "images": options.attacked,
+            "engines": {engine.name: sha256_file(engine) for engine in engines},
+            "tools": package_versions(),
+            "claims": [found.to_json() for found in claims],
+            "records": [record.to_json() for study in studies.values() for record in records(study)],
+        }
+        version = package_versions()["onnxruntime"]
+        path = options.results / f"attack_claims_mobilenet_v2_{options.date}_onnxruntime-{version}.json"
+        write_json(path, document)
+        print("written:", path)
 
 
 def corruptions(folder: Path) -> list[dict[str, Any]]:
