@@ -147,13 +147,15 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
 
 
 def _hint_at_diagnosis(opened: Opened, dataset: Dataset, progress: Progress) -> None:
-    """Say where one score more than the data has classes makes every answer wrong by one."""
+    """Say where data of fewer classes than the engine has may count them otherwise: a missing one shifts the rest."""
     given, names = opened.target.engine.spec.classes, dataset.class_names
-    if names and given == len(names) + 1:
-        progress.stage(
-            f"{opened.target.name} gives {given} scores for {len(names)} classes; `diagnose` tells whether the first "
-            "is a background class"
-        )
+    if not names or given <= len(names):
+        return
+    diagnosis = "`diagnose` tells whether the first is a background class; " if given == len(names) + 1 else ""
+    progress.stage(
+        f"{opened.target.name} gives {given} scores for {len(names)} classes; {diagnosis}class 0 is taken to be "
+        f"'{names[0]}', class {len(names) - 1} '{names[-1]}'. If the data lack classes, give indices in a CSV"
+    )
 
 
 def _surrogate(request: EvaluateRequest, targets: Sequence[Opened], dataset: Dataset) -> Surrogate | None:

@@ -59,6 +59,18 @@ def test_a_folder_used_again_reports_nothing_of_engines_that_are_not_in_the_run(
     assert not json.loads(fresh)["latency"]
 
 
+def test_classes_that_the_data_lack_are_said_to_shift_the_others(command, pair, tmp_path):
+    kinds = sorted(path for path in assets.images_dir("eval").iterdir() if path.is_dir())[3:5]
+    for kind in kinds:
+        (tmp_path / "data" / kind.name).mkdir(parents=True)
+        shutil.copy(next(kind.iterdir()), tmp_path / "data" / kind.name)
+    few = ("--data", tmp_path / "data", "--suite", "clean", "-o", tmp_path / "run")
+
+    err = command("evaluate", pair[0], *few, *FEW)[2]
+
+    assert f"10 scores for 2 classes; class 0 is taken to be '{kinds[0].name}'" in err
+
+
 def test_report_and_diff_need_the_run_folder_only(command, refused, pair, tmp_path):
     evaluated(command, pair, tmp_path, "--images", "8", "--corruption", "gaussian_noise:5")
     (tmp_path / "report.html").unlink()
