@@ -49,7 +49,7 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
         "camera": [(name, _camera(camera)) for name, camera in CAMERAS.items()],
         "resizer": [(name, _emulated(resizer.emulates)) for name, resizer in RESIZERS.items()],
         "suite": [(name, f"{len(suite(name))} conditions") for name in SUITES],
-        "calibrator": [(name, _first_line(method.__doc__)) for name, method in METHODS.items()],
+        "calibrator": [(name, _first_line(method.choose.__doc__)) for name, method in METHODS.items()],
         "profile": [(name, profile.summary) for name, profile in PROFILES.items()],
         "embedded model": list(assets.MODELS.items()),
         "backend": [(backend.name, ", ".join(backend.suffixes)) for backend in BACKENDS],

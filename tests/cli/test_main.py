@@ -47,6 +47,7 @@ def test_list_and_doctor_speak_json(command):
     assert "emulated: DALI" in abouts["dali"]
     assert "emulated" not in abouts["torchvision"]
     assert {"turbo-fast-dct", "ffmpeg"} <= {entry["name"] for entry in kinds["decoder"] if entry["about"]}
+    assert len({entry["about"] for entry in kinds["calibrator"]}) == len(kinds["calibrator"])
     cameras = {entry["name"]: entry["about"] for entry in kinds["camera"]}
     assert cameras["nv12-bt709-as-bt601"].endswith("bt709 limited, chroma repeated, read as bt601 limited")
     assert {backend["name"] for backend in backends if backend["works"]} >= {"onnxruntime"}
