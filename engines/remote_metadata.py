@@ -173,7 +173,8 @@ def _single(tensors: Any, kind: str, where: str) -> TensorInfo:
     if len(found) != 1:
         raise UnsupportedError(
             f"Expected the metadata at {where} to name one {kind}, got {len(found)}. Serve the classifier alone, and "
-            "declare its input and output in the server's model configuration (KServe: get_input_types, get_output_types)."
+            "declare its input and output in the server's model configuration (in KServe's Python classes: "
+            "get_input_types, get_output_types)."
         )
     if found[0] is None:
         raise UnsupportedError(

@@ -200,7 +200,7 @@ def test_another_version_than_the_one_asked_for_is_refused(v2: ModuleType, servi
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"inputs": []}, r"name one input, got 0.*KServe: get_input_types"),
+        ({"inputs": []}, r"name one input, got 0.*KServe.*get_input_types"),
         ({"outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 5]}] * 2}, "name one output, got 2"),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3, -1, -1]}]}, "of fixed size"),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [3, 8, 8]}]}, r"\(N, C, H, W\)"),
