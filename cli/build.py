@@ -199,10 +199,23 @@ def _search(options: argparse.Namespace) -> FloatSearch | None:
     )
 
 
+def size_beside_float(size: int, reference: int) -> str:
+    """Say how a file's bytes compare with the float model's; small networks can grow by their Q/DQ.
+
+    Example:
+        >>> size_beside_float(100, 360), size_beside_float(120, 100), size_beside_float(100, 101)
+        ('3.6x smaller than float', '1.2x larger than float', 'as large as float')
+    """
+    smaller, larger = f"{reference / size:.1f}", f"{size / reference:.1f}"
+    if smaller == larger:
+        return "as large as float"
+    return f"{smaller}x smaller than float" if reference > size else f"{larger}x larger than float"
+
+
 def _print(built: Built) -> None:
     figures = built.to_json()
-    smaller = figures["reference_size_bytes"] / figures["size_bytes"]
-    print(f"{figures['path']}  {figures['size_bytes']:,} bytes, {smaller:.1f}x smaller than float")
+    beside = size_beside_float(figures["size_bytes"], figures["reference_size_bytes"])
+    print(f"{figures['path']}  {figures['size_bytes']:,} bytes, {beside}")
     print(f"{built.card.recipe['grid']}; {figures['precision']}, sha256 {figures['sha256'][:16]}")
     print(f"integer coverage {built.audit.integer_coverage:.2%} of {built.audit.macs:,} multiply-accumulates")
     if built.canonical is not None:

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from robustmq_trt import assets
+from robustmq_trt.cli.build import size_beside_float
 from robustmq_trt.core.files import sha256_file
 from robustmq_trt.export.lint import lint
 
@@ -49,6 +50,10 @@ def test_bits_8_builds_the_embedded_model_into_integers(command, output):
     assert result["integer_coverage"] >= 0.98
     assert result["sha256"] == sha256_file(output / "embedded.w8a8.onnx")
     assert result["calibration"]["images"] == 16
+
+
+def test_a_file_that_grew_is_not_called_smaller():
+    assert size_beside_float(7_835, 6_200) == "1.3x larger than float"
 
 
 def test_the_card_names_what_the_engine_was_made_from(engines, built):
