@@ -17,7 +17,7 @@ from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import DecodedOnce
 from .prepared_sets import PreparedSets
-from .set_recipes import loading
+from .set_recipes import check_unchanged, loading
 from .target import Answers
 
 Images = NDArray[np.uint8]
@@ -52,6 +52,9 @@ class Chunk:
         Args:
             pipeline: How.
             prepared: Where loaded images are looked for, and kept if all of them loaded; None for nowhere.
+
+        Raises:
+            InputError: If images are to be kept and a file is not the one that was hashed any more.
         """
         recipe = loading(self.dataset.samples, pipeline)
         if (
@@ -61,8 +64,10 @@ class Chunk:
             return self._loaded(found, {})
         cores = available_cores()
         loaded = load_images(self._decoded.dataset(pipeline, threads=cores), pipeline, threads=cores)
-        if prepared is not None and not loaded.failures:
-            prepared.keep(recipe, loaded.images)
+        if prepared is not None:
+            check_unchanged(self.dataset.samples)
+            if not loaded.failures:
+                prepared.keep(recipe, loaded.images)
         return self._loaded(loaded.images, {failure.sample.name: failure.reason for failure in loaded.failures})
 
     def _loaded(self, images: Images, reasons: Mapping[str, str]) -> LoadedChunk:

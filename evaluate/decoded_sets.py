@@ -17,7 +17,7 @@ from ..inputs.loader import Failure
 from ..inputs.pipeline import Pipeline
 from .corruptions.jpeg import MAX_SIDE, encode
 from .prepared_sets import PreparedSets
-from .set_recipes import loading
+from .set_recipes import check_unchanged, loading
 
 Images = NDArray[np.uint8]
 
@@ -138,6 +138,7 @@ def _found(samples: Sequence[Sample], ways: Sequence[Way], prepared: PreparedSet
 
 
 def _keep(made: PreparedBatch, ways: Sequence[Way], prepared: PreparedSets) -> None:
+    check_unchanged(made.samples)
     for way in ways:
         prepared.keep(loading(made.samples, way.pipeline, way.quality), made.images[way.name])
 

@@ -19,7 +19,7 @@ from .chunk import Chunk, LoadedChunk
 from .conditions import CLEAN, Condition
 from .plan import Run
 from .prepared_sets import PreparedSets
-from .set_recipes import showing
+from .set_recipes import check_unchanged, showing
 from .target import Target, answer
 from .verdict import named_route, through
 
@@ -184,6 +184,8 @@ class _ChunkWalk:
         if found is not None:
             return Shown(images=found)
         shown = shown_images(run, condition, self._chunk, loaded)
+        if condition.kind == "preset":  # it read the files once more
+            check_unchanged(self._chunk.dataset.samples)
         prepared.keep(recipe, shown.images)
         return shown
 

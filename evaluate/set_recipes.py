@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import InputError
 from ..inputs.catalog import PRESETS
 from ..inputs.dataset import Sample
 from ..inputs.pipeline import Pipeline
@@ -32,6 +34,17 @@ def loading(samples: Sequence[Sample], pipeline: Pipeline, quality: int | None =
     """
     settings = {key: value for key, value in pipeline.to_json().items() if key not in _BEHIND}
     return {"images": [_stored(sample) for sample in samples], "pipeline": settings, "quality": quality}
+
+
+def check_unchanged(samples: Sequence[Sample]) -> None:
+    """Refuse files that are others than when they were hashed: what is kept of them would be found as the old ones'.
+
+    Raises:
+        InputError: If there is one.
+    """
+    for sample in samples:
+        if replace(sample).sha256 != sample.sha256:  # a copy reads its file again
+            raise InputError(f"'{sample.name}' changed while it was evaluated. Start again, in another run folder.")
 
 
 def showing(run: Run, condition: Condition, chunk: Chunk, names: Collection[str]) -> dict[str, Any]:

@@ -293,6 +293,22 @@ def test_a_chunk_with_an_image_that_fails_is_not_kept(photos, tiny_pipeline, tmp
     assert (sets.reads, sets.writes) == (0, 0)
 
 
+def test_a_file_that_changes_under_way_is_not_kept_under_its_old_hash(photos, tiny_pipeline, tmp_path) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photos.samples[0].read())
+    dataset = replace(photos, samples=(Sample(name="photo.jpg", label=0, source=file),))
+    assert dataset.manifest_sha256
+    file.write_bytes(photos.samples[1].read())
+    sets = opened(tmp_path / "sets")
+
+    with pytest.raises(InputError, match=r"'photo\.jpg' changed"):
+        Chunk(first=0, dataset=dataset).load(tiny_pipeline, sets)
+    with pytest.raises(InputError, match=r"'photo\.jpg' changed"):
+        list(prepared_batches(dataset, [Way(name="own", pipeline=tiny_pipeline)], batch=1, threads=1, prepared=sets))
+
+    assert sets.writes == 0
+
+
 def test_batches_of_every_way_are_decoded_once_for_all_runs(photos, tiny_pipeline, decoded, tmp_path) -> None:
     ways = [
         Way(name="own", pipeline=tiny_pipeline),
