@@ -31,6 +31,7 @@ class RestWire:
         self._credentials = credentials
         self._http = Transport(address, credentials=credentials)
         self._retrier = Retrier(policy)
+        self._trial_seconds = min(_TRIAL_SECONDS, policy.deadline_s)
         self._model: ServerModel | None = None
         self._binary: bool | None = None  # whether tensors travel as bytes; None until the server has said or shown it
 
@@ -102,7 +103,7 @@ class RestWire:
         """
         request = encode(batch, expected, self._address.path, binary=True)
         try:
-            reply = self._http.exchange(request, deadline=time.monotonic() + _TRIAL_SECONDS)
+            reply = self._http.exchange(request, deadline=time.monotonic() + self._trial_seconds)
             return decode(reply, expected) if reply.status == 200 else None
         except (TransientError, ServerError):
             return None

@@ -1,6 +1,7 @@
 """The engine against a small server over real sockets: signature, requests, identity and what is said of it."""
 
 import json
+import time
 from types import ModuleType
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from robustmq_trt.core.errors import InputError, RefusedError, UnsupportedError
 from robustmq_trt.engines.remote import RemoteEngine
+from robustmq_trt.engines.remote_retry import Policy
 from robustmq_trt.engines.remote_statistics import times_apart
 
 WEIGHTS = np.random.default_rng(0).normal(0, 0.1, (3 * 8 * 8, 5)).astype(np.float32)
@@ -64,6 +66,23 @@ def test_a_server_without_bytes_costs_one_request_to_find_out(v2: ModuleType, se
 
         assert sent == ["application/octet-stream", *["application/json"] * 4]
         assert engine.provenance()["client"]["retries"] == 0
+        engine.close()
+
+
+def test_a_server_that_chokes_on_bytes_costs_one_deadline_and_is_sent_json(v2: ModuleType, service):
+    waits = [3.0]
+
+    def choke(method: str, path: str, *answer: object) -> tuple[object, ...]:
+        if method == "POST" and waits:
+            time.sleep(waits.pop())
+        return answer
+
+    service.silent, service.bend = True, choke
+    with v2.served(service) as url:
+        engine = RemoteEngine.open(url, policy=Policy(deadline_s=1.0))
+
+        assert engine.provenance()["transport"] == "http, json"
+        np.testing.assert_array_equal(engine.infer(noise(2)), linear(noise(2)))
         engine.close()
 
 
