@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..core.statistics import mcnemar_exact
-from .attacks.catalog import bound_name, is_learned, is_transfer, norm_of, strength
+from .attacks.catalog import bound_name, is_learned, is_transfer, needs_surrogate, norm_of, strength
 from .conditions import CLEAN, Condition
 from .results import Cell, Results
 
@@ -43,6 +43,9 @@ def masked_conditions(
     ``weaker-than-transfer``: a query attack leaves significantly more images right than a transfer attack of the same
     strength does on the same engine (exact McNemar, p < 0.05), so the figure overstates the engine; the worst case
     counts.
+    ``weaker-than-queries``: an iterated attack on the gradients of the engine's own file leaves significantly more
+    images right than a query attack of the same strength, which saw scores or labels alone: its gradients do not show
+    the way, as with rounding that lets none through.
     ``masking-suspected``: a query attack finds an engine significantly more robust than the reference, and no transfer
     attack of the same strength does: what is more robust for one family only is hidden, not robust.
     ``no-better-than-noise``: the attack does not leave significantly fewer images right than ``noise`` of the same
@@ -95,6 +98,16 @@ class _Case:
     def transfers(self, attack: Condition) -> list[Condition]:
         return [other for other in self.equally_strong(attack) if is_transfer(other)]
 
+    def queries(self, attack: Condition) -> list[Condition]:
+        return [other for other in self.equally_strong(attack) if not needs_surrogate(other)]
+
+    def white_box(self, attack: Condition) -> bool:
+        """Tell whether an attack was made on the gradients of this engine's own file."""
+        identity = self.cell(attack).identity
+        target, surrogate = identity.get("target"), identity.get("surrogate")
+        own = surrogate is not None and isinstance(target, Mapping) and target.get("sha256") == surrogate
+        return own and is_transfer(attack)
+
     def same_but(self, attack: Condition, *settings: str) -> list[Condition]:
         return [other for other in self.measured if _without(other, settings) == _without(attack, settings)]
 
@@ -125,6 +138,11 @@ def _zero_gradients(case: _Case, attack: Condition) -> bool:
 
 def _weaker_than_transfer(case: _Case, attack: Condition) -> bool:
     return not is_transfer(attack) and any(case.holds_more(attack, other) for other in case.transfers(attack))
+
+
+def _weaker_than_queries(case: _Case, attack: Condition) -> bool:
+    iterated = "steps" in dict(attack.settings) and not is_learned(attack)
+    return iterated and case.white_box(attack) and any(case.holds_more(attack, one) for one in case.queries(attack))
 
 
 def _masking_suspected(case: _Case, attack: Condition) -> bool:
@@ -160,6 +178,7 @@ _EVIDENCE: Mapping[str, Callable[[_Case, Condition], bool]] = MappingProxyType(
     {
         "zero-gradients": _zero_gradients,
         "weaker-than-transfer": _weaker_than_transfer,
+        "weaker-than-queries": _weaker_than_queries,
         "masking-suspected": _masking_suspected,
         "no-better-than-noise": _no_better_than_noise,
         "flat-in-eps": _flat_in_eps,

@@ -33,6 +33,7 @@ _METRICS = {
 _FLAGS = {
     "near-chance": "no better than guessing: check the class list and the preset",
     "weaker-than-transfer": "finds less than a transfer attack of the same strength: the worst case counts",
+    "weaker-than-queries": "finds less than queries do, though made on the engine's own gradients: they are masked",
     "masking-suspected": "masking suspected: more robust than the reference to queries only, not to transfer",
     "no-better-than-noise": "not significantly better than random noise of the same strength",
     "flat-in-eps": "robust accuracy does not fall with eps: the attack fails, not the engine holds",
