@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,6 +112,18 @@ def _row(values: Sequence[Any]) -> ImageRow:
     return ImageRow(**{**named, **{name: bool(named[name]) for name in _TRUTHS}})
 
 
+def _writable(path: Path) -> bool:
+    return os.access(path.parent, os.W_OK)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file; one in a folder that may not be written is only read, if nothing of it is still in its log."""
+    log = path.with_name(f"{path.name}-wal")
+    if _writable(path) or (log.exists() and log.stat().st_size):
+        return sqlite3.connect(path, timeout=5, isolation_level=None)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, isolation_level=None)
+
+
 class Store:
     """The results file of a run.
 
@@ -119,7 +132,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the results file, making it where there is none.
+        """Open the results file, making it where there is none; in a folder that may not be written it is only read.
 
         Raises:
             InputError: If the file is not a results file of this schema version.
@@ -127,9 +140,10 @@ class Store:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._database = sqlite3.connect(path, timeout=5, isolation_level=None)
+        self._database = _connect(path)
         try:
-            self._database.execute("PRAGMA journal_mode=WAL")
+            if _writable(path):
+                self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.execute("PRAGMA foreign_keys=ON")
             self._prepare()

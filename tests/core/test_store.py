@@ -85,6 +85,23 @@ def test_documents_are_dropped_by_how_their_keys_begin(tmp_path):
         assert [store.document(key) for key in ("plan", "latency", "example/clean/e/0")] == [1, None, None]
 
 
+def test_a_run_in_a_folder_that_may_not_be_written_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "results.sqlite"
+    with Store(path) as store:
+        store.add(task("a"))
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may write everywhere
+
+    with Store(path) as store:
+        assert store.done() == {"a"}
+        with pytest.raises(RobustMQError, match="readonly"):
+            store.put_document("plan", {})
+
+    tmp_path.chmod(0o755)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.sqlite"]
+
+
 def test_a_file_that_is_no_results_file_is_refused(tmp_path):
     path = tmp_path / "results.sqlite"
     path.write_bytes(b"not a database, but long enough to be looked at as one" * 20)
