@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..core.files import sha256_json
 from ..core.store import SCHEMA_VERSION
 from ..inputs.dataset import Dataset
-from .attacks.catalog import access_used, controls, is_learned, is_targeted, needs_surrogate
+from .attacks.catalog import access_used, controls, is_learned, is_targeted, needs_surrogate, norm_of
 from .attacks.learn import Craft, ScoredSource
 from .chunk import Chunk
 from .conditions import CLEAN, Condition
@@ -137,6 +138,7 @@ class Run:
         """Give everything a task's rows depend on, as JSON data."""
         identity = {
             "schema": SCHEMA_VERSION,
+            "robustmq": __version__,
             "target": dict(target.identity),
             "pipeline": target.pipeline.to_json(),
             "condition": condition.label,
@@ -144,6 +146,8 @@ class Run:
             "dataset": self.dataset.manifest_sha256,
             "chunk": [chunk.first, chunk.key],
         }
+        if condition.unsupported:  # a skipped task is done, until what was missing is there
+            identity["unsupported"] = condition.unsupported
         if condition.kind == "corruption":
             identity["storage"] = self.plan.storage
             if condition.name == "frost" and not condition.unsupported:
@@ -153,6 +157,8 @@ class Run:
             identity["surrogate"] = (
                 self.surrogate.sha256 if self.surrogate and needs_surrogate(condition.base) else None
             )
+            if not condition.unsupported and norm_of(condition) == "patch":
+                identity["norm"] = "patch"
         if is_learned(condition.base) and not condition.unsupported:
             identity["learned_on"] = self.lesson(condition).manifest_sha256
         if is_targeted(condition):
