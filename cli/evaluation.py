@@ -108,6 +108,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
         dataset, left_out = without_calibration(open_dataset(request.data, request.labels), targets)
         if left_out:
             progress.stage(f"{left_out} images were used for calibration and are left out")
+        _hint_at_numbers(dataset, progress)
         for opened in targets:
             _hint_at_diagnosis(opened, dataset, progress)
         # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
@@ -144,6 +145,17 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
     report = write(document, folder)
     progress.close()
     return Evaluated(folder=folder, report=report, document=document, records=found, failed=totals.failed)
+
+
+def _hint_at_numbers(dataset: Dataset, progress: Progress) -> None:
+    """Say where folders named by numbers are not the classes of these numbers: text sorts 0, 1, 10, 2."""
+    names = dataset.class_names or ()
+    other = next((index for index, name in enumerate(names) if name.isdecimal() and int(name) != index), None)
+    if other is not None and all(name.isdecimal() for name in names):
+        progress.stage(
+            f"Folder '{names[other]}' is taken to be class {other}: folders count in the order of their text, as in "
+            "torchvision. If the number is the class, give it in a CSV"
+        )
 
 
 def _hint_at_diagnosis(opened: Opened, dataset: Dataset, progress: Progress) -> None:

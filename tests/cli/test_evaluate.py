@@ -59,6 +59,17 @@ def test_a_folder_used_again_reports_nothing_of_engines_that_are_not_in_the_run(
     assert not json.loads(fresh)["latency"]
 
 
+def test_folders_that_are_numbers_are_said_to_sort_as_text(command, pair, tmp_path):
+    for number, kind in enumerate(sorted(path for path in assets.images_dir("eval").iterdir() if path.is_dir()), 1):
+        (tmp_path / "data" / str(number)).mkdir(parents=True)
+        shutil.copy(next(kind.iterdir()), tmp_path / "data" / str(number))
+    few = ("--data", tmp_path / "data", "--suite", "clean", "-o", tmp_path / "run")
+
+    err = command("evaluate", pair[0], *few, *FEW)[2]
+
+    assert "Folder '1' is taken to be class 0" in err
+
+
 def test_classes_that_the_data_lack_are_said_to_shift_the_others(command, pair, tmp_path):
     kinds = sorted(path for path in assets.images_dir("eval").iterdir() if path.is_dir())[3:5]
     for kind in kinds:
@@ -68,6 +79,7 @@ def test_classes_that_the_data_lack_are_said_to_shift_the_others(command, pair, 
 
     err = command("evaluate", pair[0], *few, *FEW)[2]
 
+    assert "order of their text" not in err
     assert f"10 scores for 2 classes; class 0 is taken to be '{kinds[0].name}'" in err
 
 
