@@ -47,6 +47,9 @@ def test_every_row_says_what_was_learned_on_and_that_nothing_is_asked(result, fo
         assert identity["score_access"] == "none"
         assert identity["learned_on"] == replace(others, samples=others.samples[:count]).manifest_sha256
         assert {row.image for row in tasks[condition].rows} == {sample.sha256 for sample in attacked.samples}
+    assert "norm" not in tasks[UNIVERSAL].identity
+    for condition in (PATCH, "patch_control:area=5"):
+        assert tasks[condition].identity["norm"] == "patch"
     assert 0 < max(row.linf for row in tasks[UNIVERSAL].rows) <= 8
 
 
