@@ -124,13 +124,17 @@ def test_what_does_not_fit_is_refused(colours: np.ndarray) -> None:
             verdict(None, *pair, np.zeros(2, int), condition="a", routes=[LOSSLESS])  # type: ignore[arg-type]
 
 
-def test_an_answer_that_is_not_finite_is_wrong_though_its_argmax_is_the_label(tiny_pipeline: Pipeline) -> None:
-    """The argmax of NaN is its own place."""
-    pictures = np.zeros((3, *tiny_pipeline.size, 3), np.uint8)
-    engine = SimpleNamespace(infer=lambda batch: np.tile(np.float32([np.nan, 1, 0]), (len(batch), 1)))
+@pytest.mark.parametrize(("clean", "attacked"), [(0, 255), (255, 0)], ids=["attacked", "clean"])
+def test_an_answer_that_is_not_finite_is_wrong_though_its_argmax_is_the_label(
+    clean: int, attacked: int, tiny_pipeline: Pipeline
+) -> None:
+    """The engine answers black images rightly and gives NaN for white ones, whose argmax is the NaN's own place."""
+    originals, adversarials = (np.full((3, *tiny_pipeline.size, 3), grey, np.uint8) for grey in (clean, attacked))
+    labels = np.zeros(3, np.int64)
+    engine = SimpleNamespace(infer=lambda batch: np.float32([[np.nan if image.max() > 0 else 2, 1] for image in batch]))
     target = Target(name="net", engine=engine, pipeline=tiny_pipeline, identity={})
 
-    found = verdict(target, pictures, pictures, np.zeros(3, np.int64), condition="none", routes=[LOSSLESS])
+    found = verdict(target, originals, adversarials, labels, condition="none", routes=[LOSSLESS])
 
     shares = {record.metric: record.value for record in found}
-    assert (shares["clean_accuracy"], shares["robust_accuracy"]) == (0, 0)
+    assert (shares["clean_accuracy"], shares["robust_accuracy"]) == (float(clean == 0), 0)
