@@ -47,3 +47,9 @@ def test_the_search_uses_its_whole_length(rng: np.random.Generator) -> None:
         state.tell(Answer(np.zeros(2, np.float32), float(rng.random()), wrong=False))
 
     assert 0.9 * 200**2 <= l2_squared(state.result(40).adversarial, image) <= 200**2
+
+
+def test_a_step_ends_at_the_nearest_levels():
+    image = np.full((1, 1, 3), 100, np.uint8)
+
+    assert on_grid(image, np.float32([[[0.6, -0.6, 1.4]]]), 8).tolist() == [[[101, 99, 101]]]
