@@ -28,7 +28,7 @@ from robustmq_trt.cli.main import main as command
 from robustmq_trt.cli.report import open_results
 from robustmq_trt.core.files import sha256_file, write_json
 from robustmq_trt.core.provenance import package_versions
-from robustmq_trt.evaluate.attack_claims import attack_claims, attack_shares
+from robustmq_trt.evaluate.attack_claims import attack_claims, attack_shares, common_attacks
 from robustmq_trt.evaluate.claims import corruption_claims, engine_claims, total_shares
 from robustmq_trt.evaluate.decoded_sets import prepared_batches
 from robustmq_trt.evaluate.metrics import records
@@ -127,22 +127,31 @@ def attacked(options: argparse.Namespace, engines: list[Path]) -> None:
     attacks = [word for attack in ATTACKS for word in ("--attack", attack)]
     studies = {}
     for engine in engines:
-        run("evaluate", engine, *data, *attacks, "--latency", 0, "-o", options.work / f"attacks-{engine.stem}")
+        # The float model beside an integer one, so that the same calibration images are left out for all.
+        targets = engines[:2] if engine.stem == NAMES[0] else [engine]
+        run("evaluate", *targets, *data, *attacks, "--latency", 0, "-o", options.work / f"attacks-{engine.stem}")
         with open_results(options.work / f"attacks-{engine.stem}") as store:
             studies[engine.stem] = load_study(store)
     claims = attack_claims(attack_shares(studies), reference=NAMES[0], ladder=LADDER)
+    print("measured on every engine:", *common_attacks(studies))
     for found in claims:
         means = ", ".join(f"{name} {mean:.3f}" for name, mean in found.means.items())
         print(f"{found.answer}: {found.text} (n {found.n}; {means})")
     if not options.no_save:
         document = {
             "date": options.date,
-            "attacks": list(ATTACKS),
+            "asked": list(ATTACKS),
+            "attacks": common_attacks(studies),
             "images": options.attacked,
             "engines": {engine.name: sha256_file(engine) for engine in engines},
             "tools": package_versions(),
             "claims": [found.to_json() for found in claims],
-            "records": [record.to_json() for study in studies.values() for record in records(study)],
+            "records": [
+                record.to_json()
+                for name, study in studies.items()
+                for record in records(study)
+                if record.engine == name
+            ],
         }
         version = package_versions()["onnxruntime"]
         path = options.results / f"attack_claims_mobilenet_v2_{options.date}_onnxruntime-{version}.json"

@@ -14,8 +14,17 @@ from .metrics import Study
 from .results import Cell
 
 
+def common_attacks(studies: Mapping[str, Study]) -> list[str]:
+    """Name the attacks that were measured on every engine, each in its own run.
+
+    An engine whose gradients cannot be had, or are not its own, is left with the attacks that need none.
+    """
+    asked = dict.fromkeys(c.label for study in studies.values() for c in study.attacks)
+    return [label for label in asked if all(study.cell(name, label) for name, study in studies.items())]
+
+
 def attack_shares(studies: Mapping[str, Study]) -> Values:
-    """Give the share of attacks that each image survives, per engine, over the images all engines get right clean.
+    """Give the share of `common_attacks` each image survives, per engine, over the images all engines get right clean.
 
     RobustMQ's AR divides by what each engine itself gets right; a paired test needs the same images for all.
 
@@ -24,11 +33,11 @@ def attack_shares(studies: Mapping[str, Study]) -> Values:
             engines that are not its source of gradients saw transferred examples, which fool them less.
 
     Raises:
-        InputError: If an engine lacks an attack of another's, or the runs are of other images.
+        InputError: If no attack was measured on all engines, or the runs are of other images.
     """
-    attacks = list(dict.fromkeys(c.label for study in studies.values() for c in study.attacks))
+    attacks = common_attacks(studies)
     if not attacks:
-        raise InputError("The runs measured no attack. Evaluate with --attack.")
+        raise InputError("The runs measured no attack on every engine. Evaluate all with the same --attack.")
     cells = {name: [_cell(study, name, label) for label in (CLEAN.label, *attacks)] for name, study in studies.items()}
     every = [cell for found in cells.values() for cell in found]
     if len({str(cell.identity.get("dataset")) for cell in every}) > 1 or len({cell.valid.size for cell in every}) > 1:
@@ -67,6 +76,5 @@ def attack_claims(shares: Values, *, reference: str, ladder: Sequence[str], seed
 def _cell(study: Study, engine: str, label: str) -> Cell:
     found = study.cell(engine, label)
     if found is None:
-        reason = study.results.missing.get((engine, label), "it is not in the run")
-        raise InputError(f"'{label}' was not measured on '{engine}': {reason}. Evaluate all engines alike.")
+        raise InputError(f"'{label}' was not measured on '{engine}'. Evaluate it again.")
     return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.errors import InputError
-from robustmq_trt.evaluate.attack_claims import attack_claims, attack_shares
+from robustmq_trt.evaluate.attack_claims import attack_claims, attack_shares, common_attacks
 from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.conditions import CLEAN
 from robustmq_trt.evaluate.metrics import Study
@@ -71,12 +71,23 @@ def test_the_claims_are_answered_by_who_survives_more(levels, answers):
     assert (found[2].orderings[0].below, found[2].orderings[0].above) == ("w8a8", "w4a4")
 
 
+def test_an_attack_that_one_engine_could_not_be_shown_counts_for_none():
+    everywhere = np.ones(N, bool)
+    studies = {
+        "a": study("a", everywhere, everywhere, ~everywhere),
+        "b": study("b", everywhere, everywhere, attacks=ATTACKS[:1]),
+    }
+
+    assert common_attacks(studies) == [ATTACKS[0].label]
+    assert attack_shares(studies)["a"].mean() == 1
+
+
 def test_runs_that_cannot_be_compared_are_refused():
     everywhere = np.ones(N, bool)
     whole = study("a", everywhere, everywhere, everywhere)
 
     for other, word in (
-        (study("b", everywhere, everywhere, attacks=ATTACKS[:1]), "was not measured on 'b'"),
+        (study("b", everywhere, everywhere, attacks=[parse_attack("fgsm:eps=4")]), "no attack on every engine"),
         (study("b", everywhere, everywhere, everywhere, dataset="another"), "different images"),
         (study("b", ~everywhere, everywhere, everywhere), "No image"),
     ):
