@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from ..core.errors import InputError, RobustMQError, UnsupportedError
+from ..core.errors import EngineError, InputError, UnsupportedError
 from ..core.files import sha256_file
 from ..core.provenance import available_cores, cpu
 from .audit import Audit
@@ -97,7 +97,7 @@ class OnnxRuntimeEngine:
 
         Raises:
             InputError: If shape or type differ from the spec, or the engine is closed.
-            RobustMQError: If ONNX Runtime fails on the batch.
+            EngineError: If ONNX Runtime fails on the batch.
         """
         if batch.dtype != self._dtype or batch.shape[1:] != self._shape or not self._fits(len(batch)):
             raise InputError(self._spec.refusal(batch))
@@ -106,7 +106,7 @@ class OnnxRuntimeEngine:
         try:
             (scores,) = self._session.run(None, {self._input_name: batch})
         except Exception as error:  # ONNX Runtime's errors share no base class but this
-            raise RobustMQError(f"ONNX Runtime failed on a batch of {len(batch)}: {first_line(error)}.") from error
+            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {first_line(error)}.") from error
         return np.ascontiguousarray(scores, dtype=np.float32)
 
     def audit(self) -> Audit:

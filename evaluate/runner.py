@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, TargetChangedError
+from ..core.errors import EngineError, InputError, TargetChangedError
 from ..core.files import sha256_json
 from ..core.store import ImageRow, Store, Task
 from ..engines.protocol import Watched
@@ -143,7 +143,7 @@ class _ChunkWalk:
         loaded = self._decoded()
         try:
             shown = self._shown(condition.base, loaded)
-        except InputError as error:  # the images of this condition cannot be made; the run goes on
+        except (EngineError, InputError) as error:  # the images of this condition cannot be made; the run goes on
             for target, key, identity in pending:
                 self._walk.add(_task(target, key, identity, condition, status="failed", reason=str(error)))
             return

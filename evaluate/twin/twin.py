@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ...core.errors import InputError, UnsupportedError
+from ...core.errors import EngineError, InputError, UnsupportedError
 from ...export.onnx_file import read_model
 from ...export.prepare import prepare
 from ...inputs.pipeline import Pipeline
@@ -129,6 +129,7 @@ class Twin:
 
         Raises:
             InputError: If shapes, types or labels do not fit.
+            EngineError: If ONNX Runtime fails on the images.
         """
         return self.scored_gradient(images, labels).gradient
 
@@ -137,6 +138,7 @@ class Twin:
 
         Raises:
             InputError: If shapes, types or labels do not fit.
+            EngineError: If ONNX Runtime fails on the images.
         """
         found = self.gradient_input(self._tensor(images), labels)
         gradients = found.gradient
@@ -155,6 +157,7 @@ class Twin:
 
         Raises:
             InputError: If the labels do not fit.
+            EngineError: If ONNX Runtime fails on the images.
         """
         labels = np.asarray(labels)
         if labels.shape != batch.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
@@ -189,7 +192,10 @@ class Twin:
         for piece in _pieces(len(batch), self.batch):
             count = len(range(len(batch))[piece])
             feed = {self._input_name: self._padded(batch[piece]), LABELS: self._padded(labels[piece])}
-            outputs = self._session.run([SCORES, GRADIENT], feed)
+            try:
+                outputs = self._session.run([SCORES, GRADIENT], feed)
+            except Exception as error:  # ONNX Runtime's errors share no base class but this
+                raise EngineError(f"The backward graph failed on {count} images: {error}") from error
             scores[piece], gradient[piece] = outputs[0][:count], outputs[1][:count]
         return InputGradient(scores=scores, gradient=gradient)
 

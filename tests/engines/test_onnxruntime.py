@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from robustmq_trt.core.errors import InputError, RobustMQError, UnsupportedError
+from robustmq_trt.core.errors import EngineError, InputError, UnsupportedError
 from robustmq_trt.core.files import sha256_file
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 
@@ -157,7 +157,7 @@ def test_custom_operators_are_found_inside_of_branches(tmp_path: Path):
         ("g (float[N,3] x) => (float[N,3] y) { y = Identity (x) }", "image input"),
         ("g (float[N,3,H,8] x) => (float[N,3] y) { p = GlobalAveragePool (x) y = Flatten (p) }", "fixed image size"),
         ("g (float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu (x) }", "Only classifiers"),
-        ("g (double[N,3,8,8] x) => (double[N,192] y) { y = Flatten (x) }", "float32 or uint8"),
+        ("g (double[N,3,8,8] x) => (double[N,192] y) { y = Flatten (x) }", "float32, float16 or uint8"),
         (
             "g (float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,192] y) { a = Add (x, z) y = Flatten (a) }",
             "one input and one output",
@@ -172,8 +172,18 @@ def test_what_is_no_image_classifier_is_refused(saved: Save, text: str, message:
 def test_a_graph_the_runtime_refuses_is_the_users_mistake(saved: Save):
     path = saved("g (float[N,3,8,8] x) => (float[N,5] y) { f = Flatten (x) y = Gemm <transB = 1> (f, v, c) }")
 
-    with pytest.raises(RobustMQError, match="ONNX Runtime"):
+    with pytest.raises(InputError, match="ONNX Runtime cannot load"):
         OnnxRuntimeEngine.open(path).infer(IMAGES)
+
+
+def test_a_batch_the_runtime_fails_on_is_the_engines_failure(saved: Save):
+    # 192 numbers are one image's: two images do not fit the shape that the graph insists on.
+    text = "g (float[N,3,8,8] x) => (float[M,192] y) <int64[2] one = {1, 192}> { y = Reshape (x, one) }"
+    engine = OnnxRuntimeEngine.open(saved(text))
+    assert engine.infer(IMAGES[:1]).shape == (1, 192)
+
+    with pytest.raises(EngineError, match=f"ONNX Runtime failed on a batch of {len(IMAGES)}"):
+        engine.infer(IMAGES)
 
 
 def test_fewer_than_one_thread_is_refused(float_model: Path):

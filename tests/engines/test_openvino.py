@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from robustmq_trt.core.errors import InputError, RefusedError, RobustMQError, UnsupportedError
+from robustmq_trt.core.errors import EngineError, InputError, RefusedError, UnsupportedError
 from robustmq_trt.engines.openvino import OpenVinoEngine
 from robustmq_trt.engines.selftest import self_test
 
@@ -257,7 +257,7 @@ def test_a_failure_inside_openvino_is_an_error_of_ours(float_model: Path, monkey
     engine = opened(float_model)
     monkeypatch.setattr(engine, "_request", Broken())
 
-    with pytest.raises(RobustMQError, match=r"OpenVINO failed on a batch of 1: Out of memory\.$"):
+    with pytest.raises(EngineError, match=r"OpenVINO failed on a batch of 1: Out of memory\.$"):
         engine.infer(noise(1))
 
 
