@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import inliner, version_converter
 
-from ..core.errors import UnsupportedError
+from ..core.errors import InputError, UnsupportedError
 from .dynamic_batch import make_batch_dynamic
 from .fold_batchnorm import fold_batchnorm, refuse_training_mode
 from .fold_constants import fold_constants, lift_constants
@@ -22,6 +22,7 @@ from .single_precision import to_single
 MIN_OPSET = 13  # the first with per-channel scales in DequantizeLinear
 MAX_IR_VERSION = 10  # newer files are not read by runtimes that are still deployed
 _MAX_ROUNDS = 8
+_INTEGER = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger")
 _WIDENED = "the model is in float16: its weights are taken as they are, its activations are not rounded to float16 here"
 
 
@@ -52,9 +53,10 @@ def prepare(model: onnx.ModelProto) -> Prepared:
         The cleaned model and the notes.
 
     Raises:
-        InputError: If the graph's shapes contradict each other.
+        InputError: If the graph's shapes contradict each other, or it computes on integers already.
         UnsupportedError: If the opset cannot be converted, or the graph is in training mode.
     """
+    _refuse_integer_operators(model.graph)
     work = onnx.ModelProto()
     work.CopyFrom(model)
     work = raise_opset(_inline(work), MIN_OPSET)
@@ -68,6 +70,15 @@ def prepare(model: onnx.ModelProto) -> Prepared:
     work.ir_version = min(work.ir_version, MAX_IR_VERSION)
     check_model(work)
     return Prepared(model=work, notes=(*notes, *([note] if note else [])))
+
+
+def _refuse_integer_operators(graph: onnx.GraphProto) -> None:
+    found = next((node for node in graph.node if node.op_type.startswith(_INTEGER)), None)
+    if found is not None:
+        raise InputError(
+            f"The model computes on integers already ({found.op_type} '{found.name}'), so it has no gradients and "
+            "nothing is left to quantize. Give the float model it was made from; for transfer attacks as --surrogate."
+        )
 
 
 def raise_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from robustmq_trt.core.errors import InputError
 from robustmq_trt.export.onnx_file import read_model
 from robustmq_trt.export.prepare import prepare
 
@@ -199,3 +200,11 @@ def test_casts_to_the_type_of_another_tensor_fold_and_vanish(
 
     assert operators(prepared) == {"Conv": 1, "Clip": 1, "GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1}
     assert_close(run_reference(prepared, batch), run_reference(model, batch))
+
+
+def test_a_model_that_computes_on_integers_is_refused_by_the_name_of_its_operator(make_model):
+    text = "g (uint8[N,192] x) => (int32[N,5] y) <uint8 z = {0}> { y = MatMulInteger (x, w, z, z) }"
+    model = make_model(text, {"w": np.ones((192, 5), np.uint8)})
+
+    with pytest.raises(InputError, match=r"already \(MatMulInteger .*--surrogate"):
+        prepare(model)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.core.randomness import image_stream
@@ -11,7 +12,6 @@ from robustmq_trt.evaluate.attacks.patch import patch
 from robustmq_trt.evaluate.attacks.universal import universal
 from robustmq_trt.evaluate.twin.twin import InputGradient
 
-torch = pytest.importorskip("torch", reason="torch is in the test extra")
 F = torch.nn.functional
 
 
