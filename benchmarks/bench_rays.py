@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import logging
 import os
 import tempfile
 import time
@@ -30,9 +29,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from bench_square import Contender, measure, open_subject, show, summarise, verified
+from bench_square import Contender, add_options, measure, open_subject, show, summarise, verified
 from label_contenders import load_module, quietly
-from square_contender import BATCH, SEED, FloatOracle, Outcome, Subject, float_pixels, grey_levels
+from square_contender import BATCH, SEED, FloatOracle, Outcome, Subject, art_outcome, float_pixels, grey_levels
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
@@ -94,24 +93,8 @@ def authors_rays(subject: Subject, module: ModuleType) -> Outcome:
 
 def art_hopskipjump(subject: Subject) -> Outcome:
     from art.attacks.evasion import HopSkipJump
-    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
-    logging.getLogger("art").setLevel(logging.ERROR)
-    oracle = FloatOracle(subject)
-    classifier = BlackBoxClassifierNeuralNetwork(
-        oracle, (3, *subject.pipeline.size), subject.engine.spec.classes, channels_first=True, clip_values=(0, 1)
-    )
-    attack = HopSkipJump(classifier, batch_size=BATCH, norm=np.inf, max_iter=1, verbose=False)
-    pixels = float_pixels(subject)
-    np.random.seed(SEED)  # noqa: NPY002  the reference draws from the global generator
-    began = time.perf_counter_ns()
-    best = attack.generate(pixels, np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels])
-    wall = (time.perf_counter_ns() - began) / 1e9
-    evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
-    claimed = oracle(best.astype(np.float32)).argmax(axis=1) != subject.labels
-    return Outcome(
-        adversarials=grey_levels(best), claimed=claimed, evaluations=evaluations, wall_s=wall, engine_s=engine_s
-    )
+    return art_outcome(subject, HopSkipJump, {"max_iter": 1})
 
 
 def check(subject: Subject, threaded: Subject) -> Outcome:
@@ -141,15 +124,8 @@ def row_of(subject: Subject, rival: Contender, needed: int) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", type=Path, help="an ONNX file instead of the INT8 build made here")
+    add_options(parser)
     parser.add_argument("--rays", type=Path, help="the authors' RayS.py")
-    parser.add_argument("--art", action="store_true", help="run the adversarial-robustness-toolbox too")
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--eps", type=int, default=8, help="grey levels")
-    parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--no-save", action="store_true")
     return parser.parse_args()
 
 
@@ -158,7 +134,7 @@ def main() -> None:
     data = Path(os.environ["ROBUSTMQ_DATA"])
     with tempfile.TemporaryDirectory() as folder:
         subject = open_subject(data, options, Path(folder))
-        with_threads = argparse.Namespace(**{**vars(options), "threads": 3 - options.threads})
+        with_threads = argparse.Namespace(**{**vars(options), "threads": 2 if options.threads == 1 else 1})
         threaded = replace(subject, engine=open_subject(data, with_threads, Path(folder)).engine)
         reference = check(subject, threaded)
         assert reference.queries is not None

@@ -244,10 +244,9 @@ def build(source: Path, tensors: Floats, folder: Path) -> Path:
     return target
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is attacked, how often, and whether it is kept."""
     parser.add_argument("--engine", type=Path, help="an ONNX file instead of the INT8 build made here")
-    parser.add_argument("--autoattack", type=Path, help="AutoAttack's square.py")
     parser.add_argument("--art", action="store_true", help="run the adversarial-robustness-toolbox too")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--eps", type=int, default=8, help="grey levels")
@@ -255,6 +254,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-save", action="store_true")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--autoattack", type=Path, help="AutoAttack's square.py")
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -135,6 +136,13 @@ def load_autoattack(path: Path) -> ModuleType:
 
 def art_square(subject: Subject) -> Outcome:
     from art.attacks.evasion import SquareAttack
+
+    settings = {"max_iter": subject.attack.budget, "eps": subject.attack.eps / 255, "p_init": subject.attack.p_init}
+    return art_outcome(subject, SquareAttack, {**settings, "nb_restarts": 1})
+
+
+def art_outcome(subject: Subject, attack: Callable[..., Any], settings: Mapping[str, Any]) -> Outcome:
+    """Run an L-inf attack of the adversarial-robustness-toolbox, given by its class."""
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
     logging.getLogger("art").setLevel(logging.ERROR)
@@ -142,20 +150,11 @@ def art_square(subject: Subject) -> Outcome:
     classifier = BlackBoxClassifierNeuralNetwork(
         oracle, (3, *subject.pipeline.size), subject.engine.spec.classes, channels_first=True, clip_values=(0, 1)
     )
-    attack = SquareAttack(
-        classifier,
-        norm=np.inf,
-        max_iter=subject.attack.budget,
-        eps=subject.attack.eps / 255,
-        p_init=subject.attack.p_init,
-        nb_restarts=1,
-        batch_size=BATCH,
-        verbose=False,
-    )
+    made = attack(classifier, norm=np.inf, batch_size=BATCH, verbose=False, **settings)
     pixels = float_pixels(subject)
     np.random.seed(SEED)  # noqa: NPY002  the reference draws from the global generator
     began = time.perf_counter_ns()
-    best = attack.generate(pixels, np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels])
+    best = made.generate(pixels, np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels])
     wall = (time.perf_counter_ns() - began) / 1e9
     evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
     claimed = oracle(best.astype(np.float32)).argmax(axis=1) != subject.labels
