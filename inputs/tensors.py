@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_CACHED = 1 << 19  # bytes of planes that are looked up while they are near
+
 
 def arranged(images: NDArray[np.uint8], layout: str) -> NDArray[np.uint8]:
     """Give (N, H, W, 3) images as (N, 3, H, W) for ``"nchw"``, or as they are for ``"nhwc"``; C-contiguous."""
@@ -31,8 +33,11 @@ def looked_up(images: NDArray[np.uint8], table: NDArray[Any], layout: str) -> ND
 def _planes(images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
     count, height, width, _ = images.shape
     tensor = np.empty((count, 3, height * width), table.dtype)
-    for channel, plane in enumerate(cv2.split(images.reshape(count * height, width, 3))):
-        cv2.LUT(plane.reshape(count, height * width), table[channel][None], dst=tensor[:, channel])
+    step = max(1, _CACHED // (3 * height * width))
+    for first in range(0, count, step):
+        group, found = images[first : first + step], tensor[first : first + step]
+        for channel, plane in enumerate(cv2.split(group.reshape(-1, width, 3))):
+            cv2.LUT(plane.reshape(len(group), -1), table[channel][None], dst=found[:, channel])
     return tensor.reshape(count, 3, height, width)
 
 

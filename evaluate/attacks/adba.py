@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .rays import WIDEST, Ray, Signs, first_signs, turned
+from .rays import WIDEST, Ray, first_signs, turned
+from .reach import Signs
 from .walk import Part, Scene, Search
 
 _MOST_COMPARISONS = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
 from .protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Answer, AttackResult, Image, linf_levels
 
@@ -13,6 +13,7 @@ class Finish:
     Args:
         image: (H, W, 3) uint8, the original.
         budget: Most queries, the clean check included.
+        inside: Tells whether an image may be delivered. One outside the ball may guide a search, but is no success.
 
     Attributes:
         image: The original.
@@ -23,35 +24,30 @@ class Finish:
         margin: Margin of ``best``; NaN before any answer.
     """
 
-    def __init__(self, image: Image, budget: int) -> None:
+    def __init__(self, image: Image, budget: int, inside: Callable[[Image], bool]) -> None:
         self.image = self.best = image
         self.asked = 0
         self.done = False
         self.margin = float("nan")
-        self._budget = budget
+        self._budget, self._inside = budget, inside
         self._success = False
         self._ties = 0
         self._last = image
 
     def asks(self, proposal: Image) -> None:
-        """Count a query and keep its image, (H, W, 3) uint8; it is copied."""
-        self._last = np.array(proposal)
+        """Count a query and keep its image, (H, W, 3) uint8, which may not change any more."""
+        self._last = proposal
         self.asked += 1
 
-    def hears(self, answer: Answer, *, deliverable: bool = True) -> None:
-        """Take the answer to the last query.
-
-        Args:
-            answer: The answer.
-            deliverable: False where the query lies outside the ball: it may guide the search, but is no success.
-        """
+    def hears(self, answer: Answer) -> None:
+        """Take the answer to the last query."""
         if answer.margin == self.margin:
             self._ties += 1
-        wins = answer.wrong and deliverable
-        if wins or (deliverable and (self.asked <= 2 or not answer.margin >= self.margin)):
+        better = answer.wrong or self.asked <= 2 or not answer.margin >= self.margin
+        if better and self._inside(self._last):
             self.best, self.margin = self._last, answer.margin
-        self._success = wins
-        self.done = wins or self.asked >= self._budget
+            self._success = answer.wrong
+        self.done = self._success or self.asked >= self._budget
 
     def result(self, queries: int, reason: str | None = None) -> AttackResult:
         """Give the outcome; see ``AttackState.result``."""

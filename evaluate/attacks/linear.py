@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .margins import MarginReader
 from .protocol import Answer, Image
-from .reach import bounds
+from .reach import bounds, chosen, signs_of
 from .walk import Scene, Search
 
 # At most this many unknowns: an image of more pixels is cut into tiles of one sign.
@@ -112,23 +113,28 @@ class _Tiles:
         self._cells = -(-self._height // self._side), -(-self._width // self._side)
         self.count = math.prod(self._cells)
         self._low, self._high = bounds(scene.image, scene.eps)
-        self._first = _first_signs(scene)
+        self._against = ~signs_of(_first_rises(scene))
 
     def moved(self, signs: Signs) -> Image:
         """Give the image whose tiles move by their signs, one for each tile or three."""
-        cells = signs.reshape(*self._cells, -1)
-        if self._side > 1:
-            cells = cells.repeat(self._side, axis=0)[: self._height].repeat(self._side, axis=1)[:, : self._width]
-        return np.where(cells == self._first, self._high, self._low)
+        cells = signs_of(signs.reshape(*self._cells, -1))
+        channels = [self._pixels(cell) ^ self._against for cell in cv2.split(cells)]
+        return chosen(cv2.merge(channels * (3 // len(channels))), self._low, self._high)
+
+    def _pixels(self, cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        rows, columns = self._cells
+        size = columns * self._side, rows * self._side
+        pixels: NDArray[np.uint8] = cv2.resize(cells, size, interpolation=cv2.INTER_NEAREST)
+        return pixels[: self._height, : self._width]
 
 
-def _first_signs(scene: Scene) -> Signs:
-    """Give the way each pixel moves at first, (H, W, 1): up, or with a start the way most of its change there goes."""
+def _first_rises(scene: Scene) -> Signs:
+    """Tell which pixels move up at first, (H, W): all, or with a start those most of whose change there goes up."""
     if scene.start is None:
-        return np.ones((*scene.image.shape[:2], 1), dtype=np.bool_)
+        return np.ones(scene.image.shape[:2], dtype=np.bool_)
     changes = scene.start.astype(np.int16) - scene.image
-    signs: Signs = changes.sum(axis=2, keepdims=True) > 0
-    return signs
+    rises: Signs = changes.sum(axis=2) > 0
+    return rises
 
 
 def _coins(rng: np.random.Generator, count: int) -> Signs:

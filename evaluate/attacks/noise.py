@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .reach import bounds
+from .reach import bounds, chosen, signs_of
 from .walk import Scene, Search
 
 
@@ -18,4 +18,4 @@ def noise(scene: Scene) -> Search:
     low, high = bounds(scene.image, scene.eps)
     while True:
         up = scene.rng.integers(2, size=scene.image.shape, dtype=np.bool_)
-        yield np.where(up, high, low)
+        yield chosen(signs_of(up), low, high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,7 +144,7 @@ def linf_levels(adversarial: Image, image: Image) -> int:
             f"Expected two uint8 images of one shape, got {adversarial.dtype} {adversarial.shape} and "
             f"{image.dtype} {image.shape}. Measure distances on the delivered uint8 images."
         )
-    return int(np.abs(adversarial.astype(np.int16) - image.astype(np.int16)).max(initial=0))
+    return int(cv2.norm(adversarial.reshape(-1), image.reshape(-1), cv2.NORM_INF)) if image.size else 0
 
 
 def check_image(image: Image) -> Image:

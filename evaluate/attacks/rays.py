@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from .protocol import Image
+from .reach import FALLS, RISES, Signs, chosen, signs_of
 from .walk import Scene, Search
 
-Signs = NDArray[np.int16]
 WIDEST = 255.0
 # Radii closer than this are one: an eighth of a grey level, which dithering makes a different image.
 _TOLERANCE = 0.125
@@ -52,21 +52,24 @@ class Ray:
     """
 
     def __init__(self, image: Image, rng: np.random.Generator) -> None:
-        self._image = image.astype(np.int16)
+        self._image = image
         self._thresholds = rng.random(image.shape, dtype=np.float32)
 
     def at(self, signs: Signs, radius: float) -> Image:
         """Give the (H, W, 3) uint8 image at ``radius`` levels, its L-inf distance at most the radius rounded up."""
-        steps = np.floor(self._thresholds + np.float32(radius)).astype(np.int16)
-        moved: Image = np.clip(self._image + signs * steps, 0, 255).astype(np.uint8)
-        return moved
+        levels = self._thresholds + np.float32(radius)
+        if radius > WIDEST - 1:  # a byte ends at 255
+            levels = np.minimum(levels, np.float32(WIDEST), out=levels)
+        steps = levels.astype(np.uint8)
+        # OpenCV's sums of uint8 stop at 0 and 255.
+        return chosen(signs, cv2.subtract(self._image, steps), cv2.add(self._image, steps))
 
 
 def first_signs(image: Image, start: Image | None) -> Signs:
-    """Give the signs of the step from image to start, +1 where there is none, (H, W, 3) int16."""
+    """Give the signs of the step from image to start, (H, W, 3); values rise where there is none."""
     if start is None:
-        return np.ones(image.shape, dtype=np.int16)
-    return np.where(start < image, -1, 1).astype(np.int16)
+        return np.full(image.shape, RISES, dtype=np.uint8)
+    return signs_of(start >= image)
 
 
 def blocks(size: int) -> Iterator[slice]:
@@ -81,6 +84,9 @@ def blocks(size: int) -> Iterator[slice]:
 
 def turned(signs: Signs, block: slice) -> Signs:
     """Give the signs with a block of them turned; blocks run channel by channel, row by row, as in the paper."""
-    flat = signs.transpose(2, 0, 1).copy()
-    flat.reshape(-1)[block] *= -1
-    return np.ascontiguousarray(flat.transpose(1, 2, 0))
+    found = signs.copy()
+    pixels = found.reshape(-1, signs.shape[2])
+    for channel in range(signs.shape[2]):
+        before = channel * len(pixels)
+        pixels[max(block.start - before, 0) : max(block.stop - before, 0), channel] ^= RISES ^ FALLS
+    return found

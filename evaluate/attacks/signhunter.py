@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .rays import blocks, first_signs, turned
-from .reach import bounds
+from .reach import bounds, chosen
 from .walk import Scene, Search
 
 
@@ -19,10 +17,10 @@ def signhunter(scene: Scene) -> Search:
     yield from scene.opening()
     low, high = bounds(scene.image, scene.eps)
     signs = first_signs(scene.image, scene.start)
-    answer = yield np.where(signs > 0, high, low)
+    answer = yield chosen(signs, low, high)
     margin = answer.margin
     for block in blocks(signs.size):
         attempt = turned(signs, block)
-        answer = yield np.where(attempt > 0, high, low)
+        answer = yield chosen(attempt, low, high)
         if answer.margin <= margin:
             signs, margin = attempt, answer.margin

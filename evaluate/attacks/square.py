@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from .protocol import (
     check_start,
     linf_levels,
 )
+from .reach import bounds, chosen, signs_of
 
 Accept = Literal["equal", "strict"]
 
@@ -104,7 +106,7 @@ class SquareState:
         self._margin = float("nan")
         self._best = image  # what is delivered; becomes an own copy with the first start inside the ball
         # Set up by the second proposal: most images of a long list wait for their turn without them.
-        self._corners: tuple[Image, ...]
+        self._corners: Corners
         self._schedule: Schedule
         self._draws: Iterator[list[int]]
         self._window: tuple[slice, slice]
@@ -157,14 +159,14 @@ class SquareState:
     def _set_up(self) -> None:
         height, width = self._image.shape[:2]
         self._margin = float("nan")  # that of the clean image does not belong to the start
-        corners = ball_corners(self._image, self._attack.eps)
-        self._corners = tuple(corners)
+        self._corners = Corners(self._image, self._attack.eps)
+        low, high = self._corners[0], self._corners[7]
         self._schedule = square_schedule(self._attack.budget, height, width, self._attack.p_init)
         self._draws = _draws(self._rng)
         if self._start is None:
-            self._best = stripes(corners[0], corners[-1], self._rng)
+            self._best = stripes(low, high, self._rng)
         else:
-            self._best = np.clip(self._start, corners[0], corners[-1])
+            self._best = np.clip(self._start, low, high)
 
     def _propose_square(self, canvas: Image) -> None:
         if not self._moved:
@@ -187,25 +189,31 @@ class SquareState:
         self._window, self._patch, self._below_patch = window, patch, below_patch
 
 
-def ball_corners(image: Image, eps: int) -> Image:
-    """Give the eight corner images of the L-inf ball: each channel at its lower or upper bound everywhere.
+class Corners:
+    """The eight corner images of the L-inf ball that move whole channels, each made when it is first asked for.
 
     Args:
         image: (H, W, 3) uint8.
         eps: Radius in grey levels, 1..255.
-
-    Returns:
-        (8, H, W, 3) uint8, clipped to 0..255; bits 4, 2, 1 of the index say which channels are at the upper bound.
     """
-    wide = image.astype(np.int16)
-    bounds = np.stack([wide - eps, wide + eps]).clip(0, 255).astype(np.uint8)
-    corners = np.empty((8, *image.shape), dtype=np.uint8)
-    by_bits = corners.reshape(2, 2, 2, *image.shape)
-    for bit, bound in enumerate(bounds):
-        by_bits[bit, :, :, ..., 0] = bound[..., 0]
-        by_bits[:, bit, :, ..., 1] = bound[..., 1]
-        by_bits[:, :, bit, ..., 2] = bound[..., 2]
-    return corners
+
+    def __init__(self, image: Image, eps: int) -> None:
+        low, high = bounds(image, eps)
+        self._made: list[Image | None] = [low, None, None, None, None, None, None, high]
+
+    def __getitem__(self, colour: int) -> Image:
+        """Give a corner, (H, W, 3) uint8: bits 4, 2, 1 of ``colour`` say which channels are at the upper bound."""
+        corner = self._made[colour]
+        return self._make(colour) if corner is None else corner
+
+    def _make(self, colour: int) -> Image:
+        low, high = self[0], self[7]
+        corner = low.copy()
+        for channel in range(3):
+            if colour & (4 >> channel):
+                corner[..., channel] = high[..., channel]
+        self._made[colour] = corner
+        return corner
 
 
 def stripes(low: Image, high: Image, rng: np.random.Generator) -> Image:
@@ -223,9 +231,10 @@ def stripes(low: Image, high: Image, rng: np.random.Generator) -> Image:
         Andriushchenko et al. 2020, arXiv 1912.00049, section 4.1 ("vertical stripes of width one").
     """
     words = np.asarray(rng.bit_generator.random_raw(low.shape[1]))
-    return np.where((words[:, None] & _CHANNEL_BITS) != 0, high, low)
+    return chosen(signs_of((words[:, None] & _CHANNEL_BITS) != 0), low, high)
 
 
+@lru_cache(maxsize=64)  # all images of a run share it
 def square_schedule(budget: int, height: int, width: int, p_init: float) -> Schedule:
     """Give the side of the square by iteration, the paper's schedule stretched over the budget.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from .reach import Reach, brought_inside, is_inside
 
 T = TypeVar("T")
 
-# Asks for images, is sent each answer, and gives what it found.
+# Asks for images, which it leaves as they are from then on, is sent each answer, and gives what it found.
 Part = Generator[Image, Answer, T]
 # Begins with ``Scene.opening`` and goes on for ever. It may ask outside the ball; that is no success.
 Search = Part[None]
@@ -98,8 +99,9 @@ class Walk:
 
     def __init__(self, scene: Scene, search: Search, norm: Reach) -> None:
         self.goal = scene.goal
-        self._scene, self._search, self._norm = scene, search, norm
-        self._finish = Finish(scene.image, scene.budget)
+        self._search = search
+        inside = partial(is_inside, image=scene.image, eps=scene.eps, norm=norm)
+        self._finish = Finish(scene.image, scene.budget, inside)
         self._proposal: Image | None = None
 
     @property
@@ -117,8 +119,7 @@ class Walk:
     def tell(self, answer: Answer) -> None:
         """Take the answer, and let the search find the next query."""
         assert self._proposal is not None
-        inside = is_inside(self._proposal, self._scene.image, eps=self._scene.eps, norm=self._norm)
-        self._finish.hears(answer, deliverable=inside)
+        self._finish.hears(answer)
         if not self.done:
             self._proposal = self._search.send(answer)
 

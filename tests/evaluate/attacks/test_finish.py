@@ -12,10 +12,10 @@ NOTHING = np.zeros(2, np.float32)
 def finished(*margins: float, outside: tuple[int, ...] = (), budget: int | None = None) -> Finish:
     """Ask for images of grey 0 (the original), 1, 2, ... and hear these margins; a negative one is a wrong answer."""
     image = np.zeros((1, 1, 3), np.uint8)
-    finish = Finish(image, budget or len(margins))
+    finish = Finish(image, budget or len(margins), inside=lambda asked: int(asked.max()) not in outside)
     for grey, margin in enumerate(margins):
         finish.asks(image + np.uint8(grey))
-        finish.hears(Answer(NOTHING, margin, wrong=margin < 0), deliverable=grey not in outside)
+        finish.hears(Answer(NOTHING, margin, wrong=margin < 0))
     return finish
 
 

@@ -124,6 +124,19 @@ def test_what_is_delivered_lies_in_the_ball(name: str, images: np.ndarray, eps: 
         assert distance(name, result.adversarial, image) <= eps
 
 
+def test_what_is_delivered_was_asked_byte_for_byte(name: str, images: np.ndarray) -> None:
+    """A search that changed an image after it asked for it would deliver what no engine has seen."""
+    asked: set[bytes] = set()
+
+    def heard(queries: np.ndarray) -> np.ndarray:
+        asked.update(query.tobytes() for query in queries)
+        return stepped(queries)
+
+    results = attack_all(make(name, 40, eps=9), heard, images)
+
+    assert all(result.adversarial.tobytes() in asked for result in results)
+
+
 @pytest.mark.parametrize("rule", [smooth, stepped])
 def test_a_wide_ball_is_enough_for_most_images(name: str, images: np.ndarray, rule: Engine) -> None:
     results = attack_all(make(name, 300), rule, images)

@@ -37,19 +37,21 @@ def test_blocks_halve_from_pass_to_pass_and_cover_everything() -> None:
 
 
 def test_blocks_run_channel_by_channel() -> None:
-    signs = turned(np.ones((2, 2, 3), np.int16), slice(0, 4))
+    up = first_signs(np.zeros((2, 2, 3), np.uint8), None)
 
-    assert (signs[..., 0] == -1).all()
-    assert (signs[..., 1:] == 1).all()
+    assert turned(up, slice(0, 4))[..., 0].max() == 0
+    assert turned(up, slice(0, 4))[..., 1:].min() == 255
+    assert turned(up, slice(3, 5)).transpose(2, 0, 1).ravel().tolist() == [255] * 3 + [0] * 2 + [255] * 7
+    assert (up == 255).all()
 
 
 def test_a_whole_radius_moves_every_value_by_it_and_a_fraction_moves_that_share() -> None:
     image = np.full((40, 40, 3), 100, np.uint8)
     ray = Ray(image, np.random.default_rng(0))
-    signs = np.ones(image.shape, np.int16)
+    signs = first_signs(image, None)
 
     assert (ray.at(signs, 7.0) == 107).all()
-    moved = ray.at(-signs, 7.25)
+    moved = ray.at(~signs, 7.25)
     assert set(np.unique(moved)) == {92, 93}
     assert (moved == 92).mean() == pytest.approx(0.25, abs=0.03)
 

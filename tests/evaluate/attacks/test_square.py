@@ -18,7 +18,7 @@ from robustmq_trt.evaluate.attacks.protocol import (
     Goal,
     linf_levels,
 )
-from robustmq_trt.evaluate.attacks.square import SquareLinf, SquareState, ball_corners, square_schedule, stripes
+from robustmq_trt.evaluate.attacks.square import Corners, SquareLinf, SquareState, square_schedule, stripes
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
 from robustmq_trt.evaluate.score_access import SCORE_ACCESS, ScoreAccess
@@ -101,7 +101,7 @@ def test_a_square_is_never_larger_than_the_shorter_side() -> None:
 def test_the_corners_are_the_ball_clipped_to_grey_levels() -> None:
     image = np.uint8([[[0, 100, 255], [3, 252, 8]]])
 
-    corners = ball_corners(image, 8)
+    corners = Corners(image, 8)
 
     np.testing.assert_array_equal(corners[0b000], [[[0, 92, 247], [0, 244, 0]]])
     np.testing.assert_array_equal(corners[0b101], [[[8, 92, 255], [11, 244, 16]]])
@@ -128,7 +128,7 @@ def test_the_first_query_is_the_clean_image_and_the_second_the_stripes(images: n
     state.propose(canvas)
 
     np.testing.assert_array_equal(first, images[0])
-    low, high = ball_corners(images[0], 4)[[0, -1]]
+    low, high = (Corners(images[0], 4)[colour] for colour in (0, 7))
     assert ((canvas == low) | (canvas == high)).all()
 
 
