@@ -20,6 +20,7 @@ _PACKAGES = (
     "pillow",
     "simplejpeg",
     "av",
+    "cykooz-resizer",
     "tensorrt",
     "openvino",
     "ai-edge-litert",

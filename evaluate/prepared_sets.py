@@ -25,7 +25,7 @@ Images = NDArray[np.uint8]
 _SUFFIX = ".pixels"
 _OURS = (f"*{_SUFFIX}", f".*{_SUFFIX}.*.part")  # whole sets, and what a killed process left of one
 _DIGEST_BYTES = 32
-_OPTIONAL = ("simplejpeg", "av")
+_OPTIONAL = ("simplejpeg", "av", "cykooz-resizer")
 # The code that decides about pixels, below the package's folder: a change of it makes other sets.
 _CODE = (
     "core/randomness.py",

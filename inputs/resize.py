@@ -17,6 +17,7 @@ from PIL import Image
 from ..core.errors import unknown
 from .geometry import Window
 from .resize_ffmpeg import resize_ffmpeg
+from .resize_fir import resize_fir
 from .resize_separable import resize_separably
 from .resize_taps import Sampling
 
@@ -116,6 +117,7 @@ RESIZERS: Mapping[str, Resizer] = {
     "dali-triangular": _separable("DALI on a CPU, within 1 level", Sampling(antialias=True, border="replicate")),
     "ffmpeg-bicubic": _ffmpeg("bicubic"),
     "ffmpeg-bilinear": _ffmpeg("bilinear"),
+    "fir-bilinear": Resizer(run=resize_fir),
     "opencv-area": _opencv(cv2.INTER_AREA),
     "opencv-cubic": _opencv(cv2.INTER_CUBIC),
     "opencv-lanczos": _opencv(cv2.INTER_LANCZOS4),
@@ -140,4 +142,4 @@ RESIZERS: Mapping[str, Resizer] = {
     "torch-nearest": _pick(0),
     "torch-nearest-exact": _pick(0.5),
 }
-"""Name to resizer: RobustART's eleven (arXiv 2109.05211) and those of torch, TensorFlow, DALI and FFmpeg."""
+"""Name to resizer: RobustART's eleven (arXiv 2109.05211), and those of torch, TensorFlow, DALI, FFmpeg and fir."""
