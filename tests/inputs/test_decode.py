@@ -120,6 +120,13 @@ def test_the_format_is_told_by_content() -> None:
     assert [inspect(STORED[name]).format for name in ("jpeg", "png", "bmp", "webp")] == ["JPEG", "PNG", "BMP", "WEBP"]
 
 
+def test_a_jpeg_without_metadata_is_handed_on_as_it_is() -> None:
+    content = encoded(RGB, "JPEG")
+
+    assert inspect(content).content is content
+    assert inspect(content[:20] + b"stray" + content[20:]).content == content  # behind JFIF's segment
+
+
 def test_metadata_never_reaches_a_decoder() -> None:
     jpeg = encoded(RGB, "JPEG", exif=TURNED, comment=b"a comment", icc_profile=b"a profile")
     png = encoded(RGB, "PNG", exif=TURNED, icc_profile=b"a profile")
