@@ -27,11 +27,11 @@ _TORCHVISION = Pipeline(
 _INCEPTION = (0.5, 0.5, 0.5)
 """As mean and deviation: x / 127.5 - 1."""
 
-# Real libraries but for the resizers that say what they emulate; the decoders `turbo` and `ffmpeg` need an extra.
+# Real libraries but for the resizers that say what they emulate; `turbo`, `ffmpeg` and `fir` need the extra `decoders`.
 _LITERALS = (
     _TORCHVISION,
-    # torchvision's path for tensors, which keeps within two levels of its path for Pillow images.
-    replace(_TORCHVISION, name="torchvision-fast", decoder="opencv", resize="torch-bilinear-antialias"),
+    # Within two levels of torchvision's path for Pillow images; `turbo` refuses files that Pillow reads with a warning.
+    replace(_TORCHVISION, name="torchvision-fast", decoder="turbo", resize="fir-bilinear"),
     replace(_TORCHVISION, name="opencv-linear", decoder="opencv", resize="opencv-linear"),
     replace(_TORCHVISION, name="opencv-nearest", decoder="opencv", resize="opencv-nearest"),
     replace(_TORCHVISION, name="opencv-area", decoder="opencv", resize="opencv-area"),

@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from robustmq_trt.assets import images_dir
 from robustmq_trt.core.errors import InputError
 from robustmq_trt.inputs.catalog import PRESETS, find_preset
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -52,6 +54,32 @@ def test_mobilenets_get_pixels_over_127_5_minus_1() -> None:
     tensor = PRESETS["tflite-mobilenet"].tensor(images)
 
     np.testing.assert_allclose(tensor[0, 0].ravel(), np.arange(256) / 127.5 - 1, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [224, 64, 299])
+def test_torchvision_fast_is_torchvision_within_two_levels(size: int) -> None:
+    photographs = [path.read_bytes() for path in sorted(images_dir("eval").rglob("*.jpg"))[::10]]
+    cmyk = io.BytesIO()
+    Image.fromarray(noise(90, 120, 3)).convert("CMYK").save(cmyk, "JPEG")
+
+    for content in (
+        *photographs,
+        cmyk.getvalue(),
+        png(noise(70, 300, 3)),
+        png(noise(1, 1, 3)),
+        png(noise(224, 224, 3)),
+    ):
+        fast, plain = (PRESETS[name].for_size(size, size).load(content) for name in ("torchvision-fast", "torchvision"))
+
+        assert np.abs(fast.astype(int) - plain).max() <= 2
+
+
+@pytest.mark.realdata
+def test_torchvision_fast_keeps_within_two_levels_on_real_photographs(realdata: Path) -> None:
+    for path in sorted((realdata / "data" / "imagenet600" / "images").iterdir())[::6]:
+        fast, plain = (PRESETS[name].load(path.read_bytes()) for name in ("torchvision-fast", "torchvision"))
+
+        assert np.abs(fast.astype(int) - plain).max() <= 2
 
 
 def test_any_stride_gives_the_same_tensor() -> None:
