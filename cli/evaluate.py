@@ -22,6 +22,7 @@ from .options import (
     add_corruption_options,
     add_data,
     add_prepared,
+    figure,
     positive,
     prepared_sets,
     print_json,
@@ -120,8 +121,7 @@ def records_table(records: Sequence[Record]) -> str:
             continue
         comparison = record.comparison
         against = "" if comparison is None else f"{comparison.difference:+.3f} {comparison.verdict}"
-        interval = f"[{_number(record.low, record)}, {_number(record.high, record)}]"
-        value = f"{_number(record.value, record)} {interval}"
+        value = figure(record, ".3f" if record.unit == "share" else ".1f")
         rows.append(
             [record.engine, record.condition, record.metric, value, str(record.n), against, " ".join(record.flags)]
         )
@@ -131,10 +131,6 @@ def records_table(records: Sequence[Record]) -> str:
 def command_line() -> str:
     """Give the command as the user could type it again."""
     return shlex.join(["robustmq-trt", *sys.argv[1:]])
-
-
-def _number(value: float, record: Record) -> str:
-    return f"{value:.3f}" if record.unit == "share" else f"{value:.1f}"
 
 
 def _conditions(options: argparse.Namespace) -> list[Condition]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ThresholdError
+from ..core.record import Record
 from ..evaluate.corruptions.storage import STORAGES
 from ..evaluate.prepared_sets import PreparedSets
 
@@ -113,6 +114,13 @@ def missed(sentence: str) -> int:
     sys.stdout.flush()
     print(f"robustmq-trt: {sentence}", file=sys.stderr)
     return ThresholdError.exit_code
+
+
+def figure(record: Record, form: str = ".3f") -> str:
+    """Word a record's value with its interval, or give a dash where nothing was measured."""
+    if not record.n:
+        return "-"
+    return f"{record.value:{form}} [{record.low:{form}}, {record.high:{form}}]"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

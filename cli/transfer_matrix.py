@@ -13,6 +13,7 @@ from ..core.files import sha256_file
 from ..core.provenance import available_cores
 from ..core.record import Record
 from ..evaluate.attacks.catalog import parse_attack
+from ..evaluate.rates import any_failed
 from ..evaluate.suites import preset_condition
 from ..evaluate.transfer_matrix import Pictures, Source, transfer_matrix
 from ..evaluate.twin.ensemble import Member, fused
@@ -23,10 +24,12 @@ from ..inputs.dataset import check_labels
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, add_data, positive, print_json, table
+from .isolation import add_isolation, door
+from .options import Subparsers, add_common, add_data, figure, positive, print_json, table
 from .progress import Progress
 from .targets import Opened, opened_targets, without_calibration
 
+_PARTIAL = 3
 _TWIN_BATCH = 8
 _DEFAULT_IMAGES = 200
 
@@ -50,6 +53,7 @@ def add_parser(commands: Subparsers) -> None:
         "--shift", action="append", default=[], metavar="PRESET", help="also serve them through a preset"
     )
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
+    add_isolation(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -61,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
         preset_condition(name)
     progress = Progress(quiet=options.quiet)
     with opened_targets(
-        options.targets, preset=options.preset, threads=options.threads, batch=options.batch
+        options.targets, preset=options.preset, threads=options.threads, batch=options.batch, door=door(options)
     ) as targets:
         dataset, _ = without_calibration(open_dataset(options.data, options.labels), targets)
         dataset = dataset.subset(min(options.images or _DEFAULT_IMAGES, len(dataset)), options.seed)
         for opened in targets:
             check_labels(dataset.samples, opened.target.engine.spec.classes)
         loaded = load_images(dataset, targets[0].target.pipeline, threads=available_cores())
-        broken = {failure.sample.name for failure in loaded.failures}
+        broken = {failure.sample.name: failure.reason for failure in loaded.failures}
         samples = [sample for sample in dataset.samples if sample.name not in broken]
         pictures = Pictures.of(loaded.images, [s.label for s in samples], [s.sha256 for s in samples])
         progress.stage(f"Attacking {len(samples)} images with {condition.label}")
@@ -83,10 +87,12 @@ def run(options: argparse.Namespace) -> int:
         )
     progress.close()
     if options.json:
-        print_json({"records": [record.to_json() for record in found], "undecodable": sorted(broken)})
+        undecodable = [{"name": name, "reason": reason} for name, reason in broken.items()]
+        print_json({"records": [record.to_json() for record in found], "undecodable": undecodable})
     else:
         print(_table(found))
-    return 0
+        print(*(f"left out: {name}: {reason}\n" for name, reason in broken.items()), sep="", end="")
+    return _PARTIAL if broken or any_failed(found) else 0
 
 
 def sources(
@@ -134,8 +140,5 @@ def _pipeline(path: Path, reference: Pipeline) -> Pipeline:
 
 
 def _table(found: Sequence[Record]) -> str:
-    rows = [
-        [r.condition, r.engine, r.metric, f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]", str(r.n), " ".join(r.flags)]
-        for r in found
-    ]
+    rows = [[r.condition, r.engine, r.metric, figure(r), str(r.n), " ".join(r.flags)] for r in found]
     return table(["examples", "shown to", "metric", "value [95 %]", "n", "flags"], rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.record import Comparison, Record
 from ..core.statistics import Interval, wilson
+
+_FAILED = "failed: "
 
 
 def share(hits: NDArray[np.bool_]) -> Interval:
@@ -43,3 +45,16 @@ def record(
         identity=identity or {},
         comparison=comparison,
     )
+
+
+def failed(
+    engine: str, condition: str, metric: str, reason: object, seed: int, identity: Mapping[str, Any] | None = None
+) -> Record:
+    """Give the row of what was tried and broke: no images, and the reason as a flag."""
+    flags = (f"{_FAILED}{reason}",)
+    return record(engine, condition, metric, wilson(0, 0), seed, flags=flags, identity=identity)
+
+
+def any_failed(records: Iterable[Record]) -> bool:
+    """Tell whether something was tried and broke; what cannot be measured here does not count."""
+    return any(flag.startswith(_FAILED) for record in records for flag in record.flags)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import EngineError, InputError, TargetChangedError
+from ..core.errors import EngineError, InputError, RobustMQError, TargetChangedError
 from ..core.files import sha256_json
 from ..core.store import ImageRow, Store, Task
 from ..engines.protocol import Watched
@@ -158,7 +158,7 @@ class _ChunkWalk:
             except TargetChangedError:  # what would follow is measured on something else
                 raise
             except Exception as error:  # an engine may raise anything; its cell fails, the run goes on
-                reason = f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, RobustMQError) else f"{type(error).__name__}: {error}"
                 self._walk.add(_task(target, key, identity, condition, status="failed", reason=reason))
             else:
                 self._walk.add(_task(target, key, identity, condition, status="measured", rows=rows))

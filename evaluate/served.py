@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, RobustMQError
 from ..core.files import sha256_bytes, sha256_json
 from ..core.provenance import available_cores
 from ..inputs.dataset import Dataset, Sample
@@ -34,7 +34,7 @@ class Served:
         pixels: Way to a hash over all its images: equal hashes are equal pixels, asked once.
         failures: Images that some way could not prepare, with the reason.
         missing: Way that cannot run here to the reason.
-        broken: Engine that raised to the reason; it has no answers.
+        broken: Engine that failed to the reason; it has no answers.
     """
 
     labels: NDArray[np.int64]
@@ -120,8 +120,8 @@ class _Collector:
                     found = answer(target, images[name])
                     known[sha256] = np.where(found.finite, found.prediction, NO_ANSWER)
                 self._answers.setdefault((target.name, name), []).append(known[sha256])
-        except Exception as error:  # an engine may raise anything; it is left out with the reason, the others go on
-            self._broken[target.name] = f"{type(error).__name__}: {error}"
+        except RobustMQError as error:  # it is left out with the reason, the others go on
+            self._broken[target.name] = str(error)
 
     def served(self, missing: Mapping[str, str]) -> Served:
         if not self._samples:

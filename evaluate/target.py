@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import EngineError, RobustMQError
 from ..engines.protocol import Engine
 from ..inputs.pipeline import Pipeline
 
 Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,25 @@ class Answers:
     tied: NDArray[np.bool_]
     finite: NDArray[np.bool_]
 
+    def right(self, labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tell which images are answered by their labels, (N,); without finite scores none is."""
+        found: NDArray[np.bool_] = self.finite & (self.prediction == labels)
+        return found
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flag of a number that counts these answers, if there is an image without one."""
+        return not_finite(self.finite)
+
+
+def not_finite(finite: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Flag a number over images whose scores are not all finite.
+
+    Args:
+        finite: (N,) whether an image's scores were finite.
+    """
+    return () if finite.all() else (f"{np.sum(~finite)} of {finite.size} images without finite scores",)
+
 
 def answer(target: Target, images: Images) -> Answers:
     """Ask the engine for its answers at its deployment batch.
@@ -57,8 +78,15 @@ def answer(target: Target, images: Images) -> Answers:
     Args:
         target: The engine with its pipeline.
         images: (N, H, W, 3) uint8 at model size, N >= 1.
+
+    Raises:
+        EngineError: If the engine fails.
     """
-    found = scores(target, images)
+    return answers(scores(target, images))
+
+
+def answers(found: Floats) -> Answers:
+    """Read the answers off raw scores, (N, classes) float32."""
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(found), axis=1)
     top = found.max(axis=1, keepdims=True)
     return Answers(
@@ -68,21 +96,34 @@ def answer(target: Target, images: Images) -> Answers:
     )
 
 
-def scores(target: Target, images: Images) -> NDArray[np.float32]:
+def scores(target: Target, images: Images) -> Floats:
     """Give the engine's raw scores at its deployment batch, (N, classes) float32.
 
     Args:
         target: The engine with its pipeline.
         images: (N, H, W, 3) uint8 at model size, N >= 1.
+
+    Raises:
+        EngineError: If the engine raised, or gave scores of another shape than one row per image.
+        TargetChangedError: If the engine is found to be another one than at the beginning.
     """
     return np.concatenate(
         [_scores(target, images[start : start + target.batch]) for start in range(0, len(images), target.batch)]
     )
 
 
-def _scores(target: Target, images: Images) -> NDArray[np.float32]:
+def _scores(target: Target, images: Images) -> Floats:
     count = len(images)
     if target.pad and count < target.batch:
         filling = np.broadcast_to(images[:1], (target.batch - count, *images.shape[1:]))
         images = np.concatenate([images, filling])
-    return target.engine.infer(target.pipeline.tensor(images))[:count]
+    tensor = target.pipeline.tensor(images)
+    try:
+        found = target.engine.infer(tensor)
+    except RobustMQError:
+        raise
+    except Exception as error:  # whatever a runtime raises is an engine that failed
+        raise EngineError(f"{type(error).__name__}: {error}") from error
+    if found.ndim != 2 or len(found) != len(images):
+        raise EngineError(f"The engine gave scores of shape {found.shape} for {len(images)} images.")
+    return found[:count]

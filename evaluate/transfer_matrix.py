@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, RobustMQError
 from ..core.record import Record
-from ..core.statistics import wilson
+from ..core.statistics import Interval, wilson
 from .attacks.catalog import ATTACKS, TransferEntry
-from .attacks.gradient import TransferResult, TransferTask
+from .attacks.gradient import TransferTask
 from .conditions import Condition
 from .masking import ZERO_GRADIENT_LIMIT
-from .rates import record, share
-from .target import Target, answer, scores
+from .rates import failed, record, share
+from .target import Floats, Target, answer, answers, scores
 from .twin.agreement import Agreement, agree
 from .twin.twin import Twin
 from .verdict import Route, verdict
@@ -86,7 +86,8 @@ def transfer_matrix(
     Metrics, with the condition ``ATTACK from SOURCE``: ``transfer`` = the share fooled of the images that source and
     engine both get right when clean; ``twin_agreement``, for the twin of a target's file: the share of images on
     which both give the same answer. A source that cannot be used is one record of n 0 per engine, the reason a flag:
-    no gradients, or a twin below the gate of `Agreement`. With routes, the records of `verdict` follow.
+    no gradients, a twin below the gate of `Agreement`, or a failure, its own or that of the engine it is held against.
+    An engine that fails on a source's examples is such a record too. With routes, the records of `verdict` follow.
 
     Raises:
         InputError: If the condition is no transfer attack.
@@ -94,58 +95,106 @@ def transfer_matrix(
     entry = ATTACKS.get(condition.name)
     if not isinstance(entry, TransferEntry):
         raise InputError(f"Expected a transfer attack, got '{condition.label}'. Others ask the engine or learn first.")
-    right = {target.name: _right(target, pictures.images, pictures.labels) for target in targets}
-    found: list[Record] = []
-    for source in sources:
-        label, seen = f"{condition.label} from {source.name}", _agreement(source, targets, pictures)
-        found += _agreement_records(source, seen, seed)
-        refusal = source.missing or (seen.refusal if seen else "")
-        if source.twin is None or refusal:
-            found += [
-                record(t.name, label, "transfer", wilson(0, 0), seed, flags=(refusal,), identity=_identity(source))
-                for t in targets
+    matrix = _Matrix(targets, pictures, condition, entry, routes, seed)
+    return [row for source in sources for row in matrix.rows(source)]
+
+
+class _Matrix:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        pictures: Pictures,
+        condition: Condition,
+        entry: TransferEntry,
+        routes: Sequence[Route],
+        seed: int,
+    ) -> None:
+        self._targets, self._pictures, self._seed, self._routes = targets, pictures, seed, routes
+        self._condition, self._entry = condition, entry
+        self._clean: dict[str, Floats] = {}
+
+    def rows(self, source: Source) -> list[Record]:
+        found: list[Record] = []
+        try:
+            seen = self._agreement(source)
+            found += _agreement_records(source, seen, self._seed)
+            refusal = source.missing or (seen.refusal if seen else "")
+            examples = None if source.twin is None or refusal else self._examples(source.twin)
+        except RobustMQError as error:
+            return [*found, *(self._failed(target, source, error) for target in self._targets)]
+        for target in self._targets:
+            if examples is None:
+                found.append(self._transfer(target, source, wilson(0, 0), (refusal,)))
+            else:
+                found += self._cell(target, source, examples)
+        return found
+
+    def _agreement(self, source: Source) -> Agreement | None:
+        """Compare a twin with its own engine; other sources need not agree with anyone."""
+        target = next((target for target in self._targets if target.name == source.engine), None)
+        if target is None or source.twin is None:
+            return None
+        logits = target.engine.spec.output_kind == "logits"
+        return agree(source.twin.scores(self._pictures.images), self._clean_scores(target), logits=logits)
+
+    def _examples(self, twin: Twin) -> _Examples:
+        pictures = self._pictures
+        knows = twin.scores(pictures.images).argmax(axis=1) == pictures.labels
+        task = TransferTask(
+            images=pictures.images, labels=pictures.labels, hashes=pictures.hashes, source=twin, seed=self._seed
+        )
+        made = self._entry.craft(task, dict(self._condition.settings))
+        flags = ("zero-gradients",) if made.zero_gradient_share > ZERO_GRADIENT_LIMIT else ()
+        return _Examples(images=made.adversarials, knows=knows, flags=flags)
+
+    def _cell(self, target: Target, source: Source, examples: _Examples) -> list[Record]:
+        labels = self._pictures.labels
+        try:
+            both = examples.knows & answers(self._clean_scores(target)).right(labels)
+            shown = answer(target, examples.images)
+            passed = share(~shown.right(labels)[both])
+            return [
+                self._transfer(target, source, passed, (*examples.flags, *shown.flags)),
+                *self._verdict(target, source, examples),
             ]
-            continue
-        knows = source.twin.scores(pictures.images).argmax(axis=1) == pictures.labels
-        made = entry.craft(_task(source.twin, pictures, seed), dict(condition.settings))
-        for target in targets:
-            both = knows & right[target.name]
-            fooled = both & ~_right(target, made.adversarials, pictures.labels)
-            passed = share(fooled[both])
-            found.append(
-                record(target.name, label, "transfer", passed, seed, flags=_flags(made), identity=_identity(source))
-            )
-            if routes:
-                found += verdict(
-                    target,
-                    pictures.images,
-                    made.adversarials,
-                    pictures.labels,
-                    condition=label,
-                    routes=routes,
-                    seed=seed,
-                    identity=_identity(source),
-                )
-    return found
+        except RobustMQError as error:
+            return [self._failed(target, source, error)]
+
+    def _verdict(self, target: Target, source: Source, examples: _Examples) -> list[Record]:
+        if not self._routes:
+            return []
+        return verdict(
+            target,
+            self._pictures.images,
+            examples.images,
+            self._pictures.labels,
+            condition=self._label(source),
+            routes=self._routes,
+            seed=self._seed,
+            identity=_identity(source),
+        )
+
+    def _clean_scores(self, target: Target) -> Floats:
+        if target.name not in self._clean:
+            self._clean[target.name] = scores(target, self._pictures.images)
+        return self._clean[target.name]
+
+    def _label(self, source: Source) -> str:
+        return f"{self._condition.label} from {source.name}"
+
+    def _transfer(self, target: Target, source: Source, found: Interval, flags: tuple[str, ...]) -> Record:
+        label, identity = self._label(source), _identity(source)
+        return record(target.name, label, "transfer", found, self._seed, flags=flags, identity=identity)
+
+    def _failed(self, target: Target, source: Source, error: RobustMQError) -> Record:
+        return failed(target.name, self._label(source), "transfer", error, self._seed, _identity(source))
 
 
-def _task(twin: Twin, pictures: Pictures, seed: int) -> TransferTask:
-    return TransferTask(images=pictures.images, labels=pictures.labels, hashes=pictures.hashes, source=twin, seed=seed)
-
-
-def _right(target: Target, images: Images, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    answers = answer(target, images)
-    right: NDArray[np.bool_] = answers.finite & (answers.prediction == labels)
-    return right
-
-
-def _agreement(source: Source, targets: Sequence[Target], pictures: Pictures) -> Agreement | None:
-    """Compare a twin with its own engine; other sources need not agree with anyone."""
-    target = next((target for target in targets if target.name == source.engine), None)
-    if target is None or source.twin is None:
-        return None
-    logits = target.engine.spec.output_kind == "logits"
-    return agree(source.twin.scores(pictures.images), scores(target, pictures.images), logits=logits)
+@dataclass(frozen=True, kw_only=True)
+class _Examples:
+    images: Images
+    knows: NDArray[np.bool_]  # (N,) whether the source gets the clean image right
+    flags: tuple[str, ...]
 
 
 def _agreement_records(source: Source, seen: Agreement | None, seed: int) -> list[Record]:
@@ -158,10 +207,6 @@ def _agreement_records(source: Source, seen: Agreement | None, seed: int) -> lis
     return [
         record(source.engine, f"clean from {source.name}", "twin_agreement", same, seed, flags=flags, identity=identity)
     ]
-
-
-def _flags(made: TransferResult) -> tuple[str, ...]:
-    return ("zero-gradients",) if made.zero_gradient_share > ZERO_GRADIENT_LIMIT else ()
 
 
 def _identity(source: Source) -> dict[str, Any]:

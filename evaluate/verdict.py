@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, unknown
+from ..core.errors import InputError, RobustMQError, unknown
 from ..core.record import Record
 from ..core.statistics import Interval, wilson
 from ..inputs.catalog import PRESETS
@@ -18,7 +18,7 @@ from ..inputs.decode import decode
 from ..inputs.pipeline import Pipeline
 from .conditions import CLEAN, Condition
 from .corruptions.jpeg import encode as encode_jpeg
-from .rates import record, share
+from .rates import failed, record, share
 from .target import Target, answer
 
 Images = NDArray[np.uint8]
@@ -131,7 +131,8 @@ def verdict(
 ) -> list[Record]:
     """Ask an engine at its deployment batch about delivered examples on every route, the clean ones beside them.
 
-    The metrics are those of `route_shares`; a route that can't be taken here is one record of n 0, the reason a flag.
+    The metrics are those of `route_shares`; a route that can't be taken here, or on which the engine fails, is one
+    record of n 0, the reason a flag.
 
     Args:
         target: The engine with its pipeline.
@@ -154,7 +155,7 @@ def verdict(
         "l2_levels": float(np.sqrt((moved**2).sum(axis=(1, 2, 3)).max())),
         "l1_levels": int(moved.sum(axis=(1, 2, 3)).max()),
     }
-    lossless = _right(target, originals, adversarials, labels, LOSSLESS)
+    lossless: tuple[Bools, Bools] | None = None
     found = []
     identified = {**(identity or {}), **distances}
     for route in routes:
@@ -163,8 +164,13 @@ def verdict(
             nothing, flags = wilson(0, 0), (reason,)
             found.append(record(target.name, name, "survival", nothing, seed, flags=flags, identity=identified))
             continue
-        shares = route_shares(lossless, _right(target, originals, adversarials, labels, route))
-        found += route_records(shares, engine=target.name, condition=name, seed=seed, identity=identified)
+        try:
+            lossless = lossless or _right(target, originals, adversarials, labels, LOSSLESS)
+            shares = route_shares(lossless, _right(target, originals, adversarials, labels, route))
+        except RobustMQError as error:
+            found.append(failed(target.name, name, "survival", error, seed, identified))
+        else:
+            found += route_records(shares, engine=target.name, condition=name, seed=seed, identity=identified)
     return found
 
 
@@ -201,4 +207,4 @@ def _right(
 ) -> tuple[Bools, Bools]:
     """Tell which clean and which adversarial images are answered rightly on a route."""
     clean, attacked = (answer(target, through(images, route, target.pipeline)) for images in (originals, adversarials))
-    return clean.finite & (clean.prediction == labels), attacked.finite & (attacked.prediction == labels)
+    return clean.right(labels), attacked.right(labels)

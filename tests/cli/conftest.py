@@ -2,10 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from robustmq_trt.cli import targets
 from robustmq_trt.cli.main import main
+from robustmq_trt.core.errors import EngineError
+from robustmq_trt.core.files import sha256_file
+from robustmq_trt.engines.protocol import Batch, Engine
+from robustmq_trt.engines.selftest import SelfTest, self_test
 
 
 @pytest.fixture
@@ -48,3 +56,25 @@ def engines(tmp_path_factory) -> Path:
 def built(engines) -> dict[str, object]:
     """The INT8 model's card."""
     return json.loads((engines / "embedded.w8a8.onnx.card.json").read_text())
+
+
+@pytest.fixture
+def fragile(monkeypatch):
+    """Let the engine of a file die in the middle of a run: it answers some calls after its self-test, then none."""
+
+    def break_off(file: Path, calls: int) -> None:
+        def tested(engine: Engine, *arguments: Any) -> SelfTest:
+            found, answer, left = self_test(engine, *arguments), engine.infer, iter(range(calls))
+
+            def infer(batch: Batch) -> NDArray[np.float32]:
+                if next(left, None) is None:
+                    raise EngineError("The engine died.")
+                return answer(batch)
+
+            if engine.provenance()["model_sha256"] == sha256_file(file):
+                monkeypatch.setattr(engine, "infer", infer)
+            return found
+
+        monkeypatch.setattr(targets, "self_test", tested)
+
+    return break_off

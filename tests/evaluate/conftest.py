@@ -1,6 +1,7 @@
 """A tiny classifier with known layers, a pipeline for it, and images whose mean colour decides the class."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,25 @@ def pixel_target() -> Callable[..., Target]:
         return Target(name=name, engine=PixelEngine(**how), pipeline=pipeline, identity={}, batch=8)
 
     return make
+
+
+class DyingEngine:
+    """Gives the answers of another engine a few times, then none any more."""
+
+    def __init__(self, engine: Any, calls: int) -> None:
+        self.spec, self._engine, self._calls = getattr(engine, "spec", None), engine, calls
+
+    def infer(self, batch):
+        self._calls -= 1
+        if self._calls < 0:
+            raise RuntimeError("out of order")
+        return self._engine.infer(batch)
+
+
+@pytest.fixture(scope="session")
+def dying() -> Callable[[Target, int], Target]:
+    """Make a target that answers some calls and raises at all later ones."""
+    return lambda target, calls: replace(target, engine=DyingEngine(target.engine, calls))
 
 
 @pytest.fixture(scope="session")

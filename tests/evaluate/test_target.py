@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from robustmq_trt.core.errors import EngineError, TargetChangedError
 from robustmq_trt.evaluate.target import Target, answer, scores
 from robustmq_trt.inputs.catalog import find_preset
 
@@ -54,3 +55,25 @@ def test_only_an_engine_that_needs_it_gets_its_last_batch_filled(pad: bool, batc
 
     assert engine.batches == batches
     np.testing.assert_array_equal(found, PIPELINE.tensor(images).reshape(5, 3))
+
+
+def raising(error: Exception) -> SimpleNamespace:
+    def infer(batch: np.ndarray) -> np.ndarray:
+        raise error
+
+    return SimpleNamespace(infer=infer)
+
+
+def test_whatever_an_engine_raises_becomes_an_engine_error_and_our_own_errors_stay_as_they_are() -> None:
+    with pytest.raises(EngineError, match=r"^RuntimeError: device lost$"):
+        scores(target(raising(RuntimeError("device lost"))), pixels((0, 0, 0)))
+    with pytest.raises(TargetChangedError, match=r"^another model$"):
+        scores(target(raising(TargetChangedError("another model"))), pixels((0, 0, 0)))
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 3, 1)])
+def test_scores_of_another_shape_than_one_row_per_image_are_an_engine_error(shape: tuple[int, ...]) -> None:
+    engine = SimpleNamespace(infer=lambda batch: np.zeros(shape, np.float32))
+
+    with pytest.raises(EngineError, match="scores of shape"):
+        scores(target(engine), pixels((0, 0, 0), (0, 0, 0)))

@@ -1,13 +1,16 @@
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from robustmq_trt.core.errors import InputError
+from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.core.record import Record
 from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
@@ -118,6 +121,69 @@ def test_routes_add_the_survival_of_each_cell(engines: list[Target], twins: list
 
     assert {record.condition.partition(" via ")[2] for record in found} == {"", "lossless", "jpeg:90"}
     assert sum(record.metric == "survival" for record in found) == 2
+
+
+def cells(found: list[Record]) -> dict[tuple[str, str], Record]:
+    return {(record.condition, record.engine): record for record in found}
+
+
+def test_an_engine_that_breaks_costs_its_own_cells_alone(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, dying: Callable[[Target, int], Target]
+) -> None:
+    sources = [Source(name=n, kind="surrogate", sha256=n, twin=t) for n, t in zip("ST", twins, strict=True)]
+    calls = -(-len(pictures.images) // engines[1].batch)  # the clean images and the first source's examples
+
+    found = transfer_matrix(sources, [engines[0], dying(engines[1], 2 * calls)], pictures, ATTACK)
+
+    whole = cells(transfer_matrix(sources, engines, pictures, ATTACK))
+    broken = cells(found).pop((f"{ATTACK.label} from T", "B"))
+    assert (broken.metric, broken.n, broken.flags) == ("transfer", 0, ("failed: RuntimeError: out of order",))
+    assert {place: cell for place, cell in cells(found).items() if cell is not broken} == {
+        place: cell for place, cell in whole.items() if place != (broken.condition, "B")
+    }
+
+
+def test_an_engine_that_never_answers_is_a_row_for_every_source(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, dying: Callable[[Target, int], Target]
+) -> None:
+    own = Source(name="A", kind="twin", sha256="a", twin=twins[0], engine="A")
+    other = Source(name="S", kind="surrogate", sha256="s", twin=twins[1])
+
+    found = transfer_matrix([own, other], [dying(engines[0], 0), engines[1]], pictures, ATTACK)
+
+    # Nobody can tell whether its twin answers like it; the other source's examples are shown to the other engine.
+    assert [(cell.engine, cell.n > 0) for cell in found] == [("A", False), ("B", False), ("A", False), ("B", True)]
+    assert all(cell.flags == ("failed: RuntimeError: out of order",) for cell in found if not cell.n)
+
+
+def test_a_source_that_breaks_is_a_row_for_every_engine(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise EngineError("The backward graph failed on 3 images: out of memory")
+
+    tired = copy.copy(twins[0])
+    monkeypatch.setattr(tired, "scored_gradient", broken)
+    sources = [Source(name=n, kind="surrogate", sha256=n, twin=t) for n, t in (("S", tired), ("T", twins[1]))]
+
+    found = transfer_matrix(sources, engines, pictures, ATTACK)
+
+    assert [(cell.engine, cell.n > 0) for cell in found] == [("A", False), ("B", False), ("A", True), ("B", True)]
+    assert found[0].flags == ("failed: The backward graph failed on 3 images: out of memory",)
+
+
+def test_an_engine_without_finite_scores_is_never_right_and_is_told(
+    engines: list[Target], twins: list[Twin], pictures: Pictures
+) -> None:
+    blank = SimpleNamespace(
+        spec=engines[0].engine.spec, infer=lambda batch: np.full((len(batch), 4), np.nan, np.float32)
+    )
+    source = Source(name="S", kind="surrogate", sha256="s", twin=twins[0])
+
+    found = transfer_matrix([source], [replace(engines[0], engine=blank), engines[1]], pictures, ATTACK)
+
+    assert [(cell.engine, cell.n > 0) for cell in found] == [("A", False), ("B", True)]
+    assert found[0].flags == ("80 of 80 images without finite scores",)
 
 
 def test_what_is_no_transfer_attack_is_refused(engines: list[Target], pictures: Pictures) -> None:

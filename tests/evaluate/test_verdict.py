@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import cv2
@@ -114,6 +115,18 @@ def test_a_route_whose_package_is_missing_is_a_row_with_the_reason(
     (row,) = [record for record in found if record.condition == "noise via preset:ffmpeg"]
     assert (row.n, row.flags) == (0, (skipped.unsupported,))
     assert next(record.n for record in found if record.condition == "noise via lossless") == 2
+
+
+def test_a_route_on_which_the_engine_fails_is_a_row_with_the_reason(
+    colours: np.ndarray, tiny_pipeline: Pipeline, pixel_target: Callable[..., Target], dying: Callable[..., Target]
+) -> None:
+    target, routes = dying(pixel_target("net", tiny_pipeline), 4), all_routes([], (90, 75))
+
+    found = verdict(target, colours[:8], noisy(colours[:8], 60), np.zeros(8, int), condition="noise", routes=routes)
+
+    failed = {record.condition: record.flags for record in found if record.metric == "survival" and record.flags}
+    assert failed == {f"noise via jpeg:{quality}": ("failed: RuntimeError: out of order",) for quality in (90, 75)}
+    assert next(record.n for record in found if record.condition == "noise via lossless") == 8
 
 
 def test_what_does_not_fit_is_refused(colours: np.ndarray) -> None:
