@@ -31,7 +31,8 @@ from ..inputs.catalog import find_preset
 from ..inputs.dataset import Dataset, check_labels
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, add_data, add_prepared, positive, prepared_sets, print_json, table
+from .isolation import add_isolation, door
+from .options import Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, print_json, table
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
@@ -65,6 +66,7 @@ def _on_targets(
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="engines; the first is the reference")
     add_data(parser, required=True)
     add_prepared(parser)
+    add_isolation(parser)
     _add_output(parser)
     parser.set_defaults(run=run, experiment=name)
     return parser
@@ -95,6 +97,7 @@ def _add_scaling(studies: Subparsers) -> None:
     parser.add_argument("--pairs", type=positive, default=20, metavar="N", help="pairs of pictures (default 20)")
     parser.add_argument("--presets", default=_DEFAULT_PRESETS, metavar="A,B", help=f"default: {_DEFAULT_PRESETS}")
     add_data(parser, required=False)
+    add_isolation(parser)
     _add_output(parser)
     parser.set_defaults(run=_scaling, experiment="scaling")
 
@@ -107,20 +110,19 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _grid(options: argparse.Namespace) -> int:
     study = None if options.corruptions is None else _study(options.corruptions)
     with _opened(options) as (targets, dataset):
-        served = _serve(options, grid_ways(targets[0].target.pipeline), targets, dataset)
         names, ladder = [opened.target.name for opened in targets], _ladder(targets)
+        natural = [] if study is None else _corruption_claims(study, ladder)  # refused before hours of serving
+        served = _serve(options, grid_ways(targets[0].target.pipeline), targets, dataset)
     records = systematic_records(served, names, seed=options.seed)
     shares = grid_shares(served, names)
     claims = [claim for name in shares for claim in resize_claims(served, name, seed=options.seed)]
     claims += engine_claims("systematic noise", shares, reference=names[0], ladder=ladder, seed=options.seed)
-    return _finish(options, records, served, claims + ([] if study is None else _corruption_claims(study, ladder)))
+    return _finish(options, records, served, claims + natural)
 
 
 def _study(folder: Path) -> Study:
     with open_results(folder) as store:
-        study = load_study(store)
-    total_shares(study)  # refused before hours of serving, not after
-    return study
+        return load_study(store)
 
 
 def _corruption_claims(study: Study, ladder: Sequence[str]) -> list[Claim]:
@@ -202,7 +204,9 @@ def _ways(options: argparse.Namespace, own: Pipeline) -> list[Way]:
 @contextmanager
 def _opened(options: argparse.Namespace) -> Iterator[tuple[list[Opened], Dataset]]:
     """Open the engines, and the images that none of them was calibrated with."""
-    with opened_targets(options.targets, preset=options.preset, threads=options.threads, batch=_BATCH) as targets:
+    with opened_targets(
+        options.targets, preset=options.preset, threads=options.threads, batch=_BATCH, door=door(options)
+    ) as targets:
         dataset, _ = without_calibration(open_dataset(options.data, options.labels), targets)
         dataset = _drawn(options, dataset)
         for opened in targets:
@@ -295,7 +299,7 @@ def _row(record: Record) -> list[str]:
         record.engine,
         record.condition,
         record.metric,
-        f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]",
+        figure(record),
         str(record.n),
         compared,
         " ".join(note for note in notes if note),

@@ -223,14 +223,14 @@ def engine_claims(noise: str, shares: Values, *, reference: str, ladder: Sequenc
     Args:
         noise: What the images went through, in words.
         shares: Engine to (N,) shares right per image, the same images for all.
-        reference: The float engine.
+        reference: The float engine; without its shares nothing is held against it.
         ladder: The quantized engines, fewest bits first; with fewer than two nothing is said about bits.
         seed: Seed of the bootstrap.
 
     Reference:
         RobustMQ (Xiao et al. 2023, arXiv 2308.02350), findings on natural and systematic noise.
     """
-    others = [name for name in shares if name != reference]
+    others = [name for name in shares if name != reference] if reference in shares else []
     found = [
         claim(
             f"{name} is less accurate than {reference} under {noise}",
@@ -241,10 +241,10 @@ def engine_claims(noise: str, shares: Values, *, reference: str, ladder: Sequenc
         )
         for name in others
     ]
-    steps = list(pairwise(name for name in ladder if name in shares))
-    if steps:
+    measured = [name for name in ladder if name in shares]
+    if steps := list(pairwise(measured)):
         text = f"more bits are more accurate under {noise}"
-        found.append(claim(text, shares, steps, engine=" < ".join(ladder), seed=seed))
+        found.append(claim(text, shares, steps, engine=" < ".join(measured), seed=seed))
     return found
 
 

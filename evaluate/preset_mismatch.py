@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ..calib.calibrate import calibrate
-from ..core.errors import EngineError, InputError
+from ..core.errors import InputError
 from ..core.files import sha256_bytes
 from ..core.provenance import available_cores
 from ..core.ranges import RangeTable
@@ -24,8 +24,9 @@ from .calibration_study import range_ratio
 from .decoded_sets import Images, Way, prepared_batches
 from .model_target import model_target
 from .paired import with_verdicts
+from .rates import failed, missing
 from .served import Progress, Served, serve
-from .served_records import accuracy, change, flips, missing
+from .served_records import accuracy, change, flips
 from .target import Target
 
 _BATCH = 8
@@ -73,11 +74,10 @@ def preset_mismatch(
         progress: Called with (images served, all).
 
     Returns:
-        The records, float first; a way that cannot run is a record of n 0 with the reason.
+        The records, float first; a way that cannot run and an engine that breaks are records of n 0 with the reason.
 
     Raises:
         InputError: If fewer than two ways can run, or no image can be prepared.
-        EngineError: If an engine breaks.
     """
     reasons = {way.name: reason for way in ways if (reason := way.pipeline.missing)}
     able = [way for way in ways if way.name not in reasons]
@@ -91,10 +91,9 @@ def preset_mismatch(
             for name, each in models.items()
         ]
         served = serve(data, able, targets, progress=progress)
-    for name, reason in served.broken.items():
-        raise EngineError(f"The engine '{name}' failed: {reason}")
     found = [*_float_records(served, plan.seed), *_matrix(served, tables, plan.seed)]
-    found += [missing(_engine(name), name, reason, plan.seed) for name, reason in reasons.items()]
+    found += [missing(_engine(name), name, "accuracy", reason, plan.seed) for name, reason in reasons.items()]
+    found += [failed(name, "every way", "accuracy", reason, plan.seed) for name, reason in served.broken.items()]
     return with_verdicts(found)
 
 
@@ -132,20 +131,23 @@ def _table(model: ModelProto, images: Images, way: Way, calibration: Dataset, pl
 
 
 def _float_records(served: Served, seed: int) -> Iterator[Record]:
-    for way in served.ways:
+    for way in () if FLOAT in served.broken else served.ways:
         yield accuracy(served, FLOAT, way, None, seed)
         if way != served.ways[0]:
             yield change(served, FLOAT, way, served.ways[0], "serving_change", seed)
 
 
 def _matrix(served: Served, tables: Mapping[str, RangeTable], seed: int) -> Iterator[Record]:
-    for calibrated in served.ways:
+    for calibrated in (way for way in served.ways if _engine(way) not in served.broken):
         engine = _engine(calibrated)
         for way in served.ways:
             diagonal = way == calibrated
-            found = accuracy(served, engine, way, FLOAT if diagonal else _engine(way), seed)
+            reference = FLOAT if diagonal else _engine(way)
+            whole = reference not in served.broken
+            found = accuracy(served, engine, way, reference if whole else None, seed)
             ratio = range_ratio(tables[calibrated].ranges, tables[way].ranges)
             yield replace(found, identity={"calibrated": calibrated, "served": way, "range_ratio": ratio})
             if not diagonal:
                 yield change(served, engine, way, calibrated, "serving_change", seed)
-                yield flips(served, (engine, way), (_engine(way), way), seed)
+                if whole:
+                    yield flips(served, (engine, way), (reference, way), seed)

@@ -12,9 +12,9 @@ from ..core.statistics import Interval
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import Way
 from .paired import compare, with_verdicts
-from .rates import record
+from .rates import failed, record
 from .served import Served
-from .served_records import accuracy, change, flips, missing
+from .served_records import accuracy, change, flips
 
 QUALITIES = (100, 95, 90, 85, 75, 50, 30, 10)
 """libjpeg's qualities, 4:2:0, encoded at the stored size before the resize."""
@@ -47,7 +47,7 @@ def quality_records(served: Served, engines: Sequence[str], *, seed: int = 0) ->
     found = []
     for engine in engines:
         if engine in served.broken:
-            found.append(missing(engine, STORED, served.broken[engine], seed))
+            found.append(failed(engine, STORED, "accuracy", served.broken[engine], seed))
             continue
         reference = None if engine == engines[0] or engines[0] in served.broken else engines[0]
         found += [accuracy(served, engine, way, reference, seed) for way in served.ways]

@@ -47,11 +47,19 @@ def record(
     )
 
 
-def failed(
-    engine: str, condition: str, metric: str, reason: object, seed: int, identity: Mapping[str, Any] | None = None
+def missing(
+    engine: str, condition: str, metric: str, reason: str, seed: int, identity: Mapping[str, Any] | None = None
 ) -> Record:
-    """Give the row of what was tried and broke: no images, and the reason as a flag."""
-    flags = (f"{_FAILED}{reason}",)
+    """Give the row of what cannot be measured here: no images, and the reason as a flag."""
+    flags = (f"missing: {reason}",)
+    return record(engine, condition, metric, wilson(0, 0), seed, flags=flags, identity=identity)
+
+
+def failed(
+    engine: str, condition: str, metric: str, error: object, seed: int, identity: Mapping[str, Any] | None = None
+) -> Record:
+    """Give the row of what was tried and broke: no images, and the error's sentence as a flag."""
+    flags = (f"{_FAILED}{error}",)
     return record(engine, condition, metric, wilson(0, 0), seed, flags=flags, identity=identity)
 
 

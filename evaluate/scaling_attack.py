@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, RobustMQError
 from ..core.record import Record
 from ..core.statistics import Interval, paired_bootstrap
 from ..inputs.dataset import Dataset, Sample
 from ..inputs.geometry import Layout, lay_out
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import Images, Way
-from .rates import record, share
+from .rates import failed, missing, record, share
 from .scaling_leverage import VISIBLE, Matrix, resize_matrix
 from .target import Target, answer
 
@@ -177,7 +177,8 @@ def scaling_records(
     ``survived``, it still names the class people see, both over the pairs whose two pictures B shows it unplanted and
     it gets right; ``pixel_error``, mean distance in levels between what A shows and what was wanted (A = B only);
     ``source_change``, root mean square change of the large picture in levels, and ``changed_pixels``, its share of
-    pixels touched: engine ``PICTURES``, condition ``A``, for no engine has a part in them.
+    pixels touched: engine ``PICTURES``, condition ``A``, for no engine has a part in them. A preset whose package is
+    not installed, and a cell whose engine fails, are records of n 0, the reason a flag.
 
     Args:
         targets: The engines.
@@ -190,36 +191,55 @@ def scaling_records(
     """
     if not pairs:
         raise InputError("No two pictures of different classes were given. Pass more images.")
-    clean = {(t.name, way.name): _clean(t, pairs, way.pipeline) for t in targets for way in ways}
-    found: list[Record] = []
-    for way in ways:
-        sight = Sight.of(way.pipeline, *pairs[0].large.shape[:2])
-        planted = [plant(pair.large, way.pipeline.load(pair.other), sight) for pair in pairs]
+    found = [
+        missing(PICTURES, way.name, "source_change", reason, seed) for way in ways if (reason := way.pipeline.missing)
+    ]
+    able = [way for way in ways if not way.pipeline.missing]
+    sights = {way.name: Sight.of(way.pipeline, *pairs[0].large.shape[:2]) for way in able}
+    judges = [_Judge(target, pairs, seed) for target in targets]
+    for way in able:
+        planted = [plant(pair.large, way.pipeline.load(pair.other), sights[way.name]) for pair in pairs]
         found += _cost(way, pairs, planted, seed)
         files = [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in planted]
-        for served in ways:
+        for served in able:
             shown = np.stack([served.pipeline.load(file) for file in files])
-            for target in targets:
-                condition = f"{way.name}, served {served.name}"
-                found += _served(target, condition, pairs, shown, clean[target.name, served.name], seed)
+            for judge in judges:
+                found += judge.records(f"{way.name}, served {served.name}", shown, served)
     return found
 
 
-def _clean(target: Target, pairs: Sequence[Pair], pipeline: Pipeline) -> NDArray[np.bool_]:
-    """Tell which pairs an engine gets right twice when nothing is planted."""
-    large = _answers(target, np.stack([pipeline.load(pair.large) for pair in pairs]))
-    other = _answers(target, np.stack([pipeline.load(pair.other) for pair in pairs]))
-    labels = _labels(pairs)
-    both: NDArray[np.bool_] = (large == labels["label"]) & (other == labels["other_label"])
-    return both
+class _Judge:
+    """Says what one engine makes of planted pictures."""
 
+    def __init__(self, target: Target, pairs: Sequence[Pair], seed: int) -> None:
+        self._target, self._pairs, self._seed = target, pairs, seed
+        self._label = np.array([pair.label for pair in pairs], np.int64)
+        self._other_label = np.array([pair.other_label for pair in pairs], np.int64)
+        self._clean: dict[str, NDArray[np.bool_]] = {}
 
-def _served(
-    target: Target, condition: str, pairs: Sequence[Pair], shown: Images, clean: NDArray[np.bool_], seed: int
-) -> Iterator[Record]:
-    answers, labels = _answers(target, shown)[clean], _labels(pairs)
-    yield record(target.name, condition, "attack_success", share(answers == labels["other_label"][clean]), seed)
-    yield record(target.name, condition, "survived", share(answers == labels["label"][clean]), seed)
+    def records(self, condition: str, shown: Images, served: Way) -> list[Record]:
+        try:
+            both, found = self._both_right(served), answer(self._target, shown)
+        except RobustMQError as error:
+            return [failed(self._target.name, condition, "attack_success", error, self._seed)]
+        shares = {
+            "attack_success": share(found.right(self._other_label)[both]),
+            "survived": share(found.right(self._label)[both]),
+        }
+        return [
+            record(self._target.name, condition, metric, interval, self._seed, flags=found.flags)
+            for metric, interval in shares.items()
+        ]
+
+    def _both_right(self, way: Way) -> NDArray[np.bool_]:
+        """Tell which pairs the engine gets right twice when nothing is planted."""
+        if way.name not in self._clean:
+            large, other = (
+                answer(self._target, np.stack([way.pipeline.load(picture) for picture in pictures]))
+                for pictures in ([pair.large for pair in self._pairs], [pair.other for pair in self._pairs])
+            )
+            self._clean[way.name] = large.right(self._label) & other.right(self._other_label)
+        return self._clean[way.name]
 
 
 def _cost(way: Way, pairs: Sequence[Pair], planted: Sequence[Images], seed: int) -> Iterator[Record]:
@@ -237,15 +257,3 @@ def _cost(way: Way, pairs: Sequence[Pair], planted: Sequence[Images], seed: int)
 
 def _mean(values: Sequence[float], seed: int) -> Interval:
     return paired_bootstrap(np.array(values), np.zeros(len(values)), seed=seed)
-
-
-def _answers(target: Target, images: Images) -> NDArray[np.int64]:
-    found = answer(target, images)
-    return np.where(found.finite, found.prediction, -1)
-
-
-def _labels(pairs: Sequence[Pair]) -> dict[str, NDArray[np.int64]]:
-    return {
-        "label": np.array([pair.label for pair in pairs], np.int64),
-        "other_label": np.array([pair.other_label for pair in pairs], np.int64),
-    }

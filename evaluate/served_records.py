@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.record import Record
-from ..core.statistics import Interval, wilson
+from ..core.statistics import Interval
 from .paired import compare
 from .rates import record, share
 from .served import Served
@@ -34,8 +34,3 @@ def flips(served: Served, place: tuple[str, str], other: tuple[str, str], seed: 
     """
     differs = served.answers[place] != served.answers[other]
     return record(*place, "flips", share(differs), seed, identity={"from": " ".join(other)})
-
-
-def missing(engine: str, condition: str, reason: str, seed: int) -> Record:
-    """Give the row of what could not be measured: no images, and the reason as a flag."""
-    return record(engine, condition, "accuracy", wilson(0, 0), seed, flags=(f"missing: {reason}",))

@@ -14,9 +14,9 @@ from ..inputs.pipeline import Pipeline
 from ..inputs.systematic_grid import ROBUSTMQ_GRID
 from .decoded_sets import Way
 from .paired import Floats, Statistic, compare, compare_statistic, statistic_interval, with_verdicts
-from .rates import record, share
+from .rates import failed, missing, record, share
 from .served import Served
-from .served_records import accuracy, flips, missing
+from .served_records import accuracy, flips
 
 REFERENCE_CELL = "pillow/pillow-bilinear"
 """The cell that flips are counted against: what most networks are trained with."""
@@ -67,11 +67,11 @@ def systematic_records(served: Served, engines: Sequence[str], *, seed: int = 0)
     found = []
     for engine in engines:
         if engine in served.broken:
-            found.append(missing(engine, GRID, served.broken[engine], seed))
+            found.append(failed(engine, GRID, "accuracy", served.broken[engine], seed))
             continue
         reference = None if engine == engines[0] or engines[0] in served.broken else engines[0]
         found += [*_cells(served, engine, reference, seed), *_grid(served, engine, reference, seed)]
-        found += [missing(engine, way, reason, seed) for way, reason in served.missing.items()]
+        found += [missing(engine, way, "accuracy", reason, seed) for way, reason in served.missing.items()]
     return with_verdicts(found, less_is_better=("std_accuracy",))
 
 

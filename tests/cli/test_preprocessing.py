@@ -5,6 +5,7 @@ import json
 import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.cli import preprocessing
 
 EVAL = assets.images_dir("eval")
 
@@ -104,6 +105,16 @@ def test_bad_qualities_and_folders_are_refused_in_a_sentence(refused, engines, m
     assert said in refused(*on_targets(engines, "quality", *more))
 
 
+def test_a_run_without_the_claimed_corruptions_is_refused_before_anything_is_served(
+    command, refused, engines, tmp_path, monkeypatch
+):
+    run = ("--data", EVAL, "--images", "4", "--corruption", "fog:1", "-o", tmp_path, "--quiet", "--latency", "0")
+    assert command("evaluate", engines / "embedded.fp32.onnx", *run)[0] == 0
+    monkeypatch.setattr(preprocessing, "serve", None)
+
+    assert "'impulse_noise', which was not measured" in refused(*on_targets(engines, "grid", "--corruptions", tmp_path))
+
+
 def test_a_folder_without_results_is_refused_before_anything_is_served(refused, engines, tmp_path):
     assert "results.sqlite" in refused(*on_targets(engines, "grid", "--corruptions", tmp_path))
 
@@ -155,6 +166,33 @@ def test_without_engines_the_leverage_of_every_resizer_is_told(command):
 )
 def test_bad_settings_of_the_attack_are_refused_in_a_sentence(refused, more, said):
     assert said in refused("preprocessing", "scaling", *more)
+
+
+@pytest.mark.parametrize("broken", ["embedded.fp32", "embedded.w8a8"])
+@pytest.mark.parametrize("experiment", ["grid", "quality", "scaling"])
+def test_an_engine_that_dies_is_a_row_beside_the_others_numbers(
+    command, engines, fragile, tmp_path, experiment, broken
+):
+    fragile(engines / f"{broken}.onnx", 2)
+    settings = ("--pairs", "3", "--presets", "opencv-area", "--reductions", "2") if experiment == "scaling" else ()
+
+    code, out, _ = command(*on_targets(engines, experiment, *settings, "-o", tmp_path / "found.json"))
+
+    records = json.loads((tmp_path / "found.json").read_text())["records"]
+    assert code == 3
+    assert {flag for r in records if r["engine"] == broken for flag in r["flags"]} == {"failed: The engine died."}
+    assert any(r["n"] for r in records if r["engine"].startswith("embedded") and r["engine"] != broken)
+    assert "failed: The engine died." in out
+    assert "nan" not in out
+
+
+def test_engines_can_be_isolated(command, engines):
+    few = ("--qualities", "50", "--json")
+
+    plain, apart = (command(*on_targets(engines, "quality", *few, *flags)) for flags in ((), ("--isolate",)))
+
+    assert (plain[0], apart[0]) == (0, 0)
+    assert json.loads(apart[1]) == json.loads(plain[1])
 
 
 def test_a_preset_with_a_border_is_refused(refused, engines):

@@ -1,13 +1,16 @@
 """The matrix of calibration against serving on a tiny net: what is compared with what."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from robustmq_trt.core.errors import InputError
+from robustmq_trt.evaluate import preset_mismatch as preset_mismatch_module
 from robustmq_trt.evaluate.calibration_records import FLOAT
 from robustmq_trt.evaluate.decoded_sets import Way
+from robustmq_trt.evaluate.model_target import model_target
 from robustmq_trt.evaluate.preset_mismatch import MismatchPlan, preset_mismatch
 from robustmq_trt.inputs.dataset import Dataset, Sample
 from robustmq_trt.inputs.pipeline import Pipeline
@@ -78,6 +81,41 @@ def test_a_preset_that_cannot_run_is_a_row_with_its_reason(tiny_net, sets, ways,
 
     missing = found(found_records, "calibrated linear", "linear")
     assert (missing.n, missing.flags) == (0, ("missing: Install it.",))
+
+
+def breaking(monkeypatch, dying, place):
+    """Let the n-th engine of a matrix, float being the first, fail at its first call."""
+    made = iter(range(4))
+
+    @contextmanager
+    def opened(*arguments, **settings):
+        with model_target(*arguments, **settings) as target:
+            yield dying(target, 0) if next(made) == place else target
+
+    monkeypatch.setattr(preset_mismatch_module, "model_target", opened)
+
+
+def test_an_engine_that_breaks_is_a_row_and_the_others_are_compared(records, tiny_net, sets, ways, monkeypatch, dying):
+    breaking(monkeypatch, dying, 2)
+
+    found_records = preset_mismatch(tiny_net, *sets, ways, PLAN)
+
+    (row,) = [r for r in found_records if r.engine == "calibrated nearest"]
+    assert (row.n, row.flags) == (0, ("failed: RuntimeError: out of order",))
+    assert found(found_records, "calibrated area", "nearest").comparison is None
+    for place in (("calibrated area", "area"), ("calibrated area", "linear"), ("calibrated linear", "area")):
+        assert found(found_records, *place).value == found(records, *place).value
+        assert found(found_records, *place).comparison.reference == found(records, *place).comparison.reference
+
+
+def test_without_the_float_model_the_diagonal_is_compared_with_nothing(tiny_net, sets, ways, monkeypatch, dying):
+    breaking(monkeypatch, dying, 0)
+
+    found_records = preset_mismatch(tiny_net, *sets, ways, PLAN)
+
+    assert found(found_records, FLOAT, "every way").flags == ("failed: RuntimeError: out of order",)
+    assert found(found_records, "calibrated area", "area").comparison is None
+    assert found(found_records, "calibrated area", "nearest").comparison.reference == "calibrated nearest"
 
 
 def test_a_matrix_needs_two_presets(tiny_net, sets, ways):

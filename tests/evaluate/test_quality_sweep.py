@@ -58,4 +58,4 @@ def test_the_float_engine_is_compared_with_no_other(records):
 def test_an_engine_that_broke_is_a_row_with_its_reason(records):
     gone = found(records, "gone", STORED, "accuracy")
 
-    assert (gone.n, gone.flags) == (0, ("missing: crashed",))
+    assert (gone.n, gone.flags) == (0, ("failed: crashed",))

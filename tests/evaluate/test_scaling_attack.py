@@ -11,6 +11,7 @@ from robustmq_trt.core.errors import InputError
 from robustmq_trt.evaluate.decoded_sets import Way
 from robustmq_trt.evaluate.scaling_attack import PICTURES, Pair, Sight, plant, scaling_pairs, scaling_records
 from robustmq_trt.inputs.dataset import Dataset, Sample
+from robustmq_trt.inputs.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -127,6 +128,55 @@ def test_pairs_that_the_engine_gets_wrong_without_an_attack_do_not_count(pairs, 
     )
 
     assert {r.n for r in records if r.engine == "engine"} == {1}
+
+
+def test_an_engine_that_breaks_costs_its_own_cells_alone(pairs, tiny_pipeline, pixel_target, dying):
+    ways = [Way(name=name, pipeline=replace(tiny_pipeline, resize=f"opencv-{name}")) for name in ("nearest", "area")]
+    sound = pixel_target("sound", tiny_pipeline)
+    broken = dying(pixel_target("broken", tiny_pipeline), 6)  # the pictures of the first preset, served in two ways
+
+    records = scaling_records([sound, broken], pairs, ways)
+
+    failed = [(r.engine, r.condition, r.metric, r.n) for r in records if r.flags]
+    assert failed == [("broken", f"area, served {name}", "attack_success", 0) for name in ("nearest", "area")]
+    assert {flag for r in records for flag in r.flags} == {"failed: RuntimeError: out of order"}
+    assert [r for r in records if r.engine == "sound"] == [
+        r for r in scaling_records([sound], pairs, ways) if r.engine == "sound"
+    ]
+
+
+def test_a_preset_whose_package_is_missing_is_a_row_with_its_reason(pairs, tiny_pipeline, pixel_target, monkeypatch):
+    absent = property(lambda pipeline: "Install it." if pipeline.resize == "opencv-area" else "")
+    monkeypatch.setattr(Pipeline, "missing", absent)
+    ways = [Way(name=name, pipeline=replace(tiny_pipeline, resize=f"opencv-{name}")) for name in ("nearest", "area")]
+
+    records = scaling_records([pixel_target("engine", tiny_pipeline)], pairs, ways)
+
+    assert [r.condition for r in records if r.n and r.engine == "engine"] == ["nearest, served nearest"] * 2
+    assert [(r.condition, r.n, r.flags) for r in records if r.flags] == [("area", 0, ("missing: Install it.",))]
+
+
+def test_a_preset_that_cannot_be_attacked_is_refused_before_an_engine_is_asked(pairs, tiny_pipeline, pixel_target):
+    engine = pixel_target("engine", tiny_pipeline)
+    ways = [Way(name="own", pipeline=tiny_pipeline), Way(name="up", pipeline=replace(tiny_pipeline, size=(65, 65)))]
+
+    with pytest.raises(InputError, match="fewer rows"):
+        scaling_records([engine], pairs, ways)
+
+    assert not engine.engine.shown
+
+
+def test_scores_that_are_not_finite_count_as_no_answer_and_are_told(pairs, tiny_pipeline, pixel_target):
+    engine = pixel_target("engine", tiny_pipeline)
+    answer = engine.engine.infer
+    calls = iter((False, False, True))  # clean large pictures, clean small ones, planted ones
+    engine.engine.infer = lambda batch: answer(batch) * (np.nan if next(calls) else 1)
+
+    records = scaling_records([engine], pairs, [Way(name="a", pipeline=tiny_pipeline)])
+
+    found = {r.metric: r for r in records if r.engine == "engine"}
+    assert (found["attack_success"].value, found["survived"].value) == (0, 0)
+    assert found["survived"].flags == ("2 of 2 images without finite scores",)
 
 
 def test_pairs_are_neighbours_of_different_classes_that_decode(tiny_pipeline, rng, tmp_path):

@@ -87,4 +87,4 @@ def test_what_cannot_run_is_a_row_with_its_reason(served, made_up):
 
     assert found(records, "int8", "ffmpeg/x", "accuracy").flags == ("missing: not installed",)
     broken = found(records, "gone", GRID, "accuracy")
-    assert (broken.n, broken.flags) == (0, ("missing: crashed",))
+    assert (broken.n, broken.flags) == (0, ("failed: crashed",))
