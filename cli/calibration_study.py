@@ -21,6 +21,7 @@ from ..evaluate.attacks.gradient import TransferTask
 from ..evaluate.calibration_records import FLOAT, METRICS
 from ..evaluate.calibration_sets import calibration_sets
 from ..evaluate.calibration_study import Exam, StudyPlan, calibration_study
+from ..evaluate.rates import any_failed
 from ..evaluate.twin.twin import Twin
 from ..export.onnx_file import read_model
 from ..export.prepare import prepare
@@ -30,9 +31,10 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, positive, print_json, table
+from .options import Subparsers, add_common, figure, positive, print_json, table
 from .progress import Progress
 
+_PARTIAL = 3
 _DEFAULT_METHODS = "minmax,percentile,entropy,mse"
 
 
@@ -85,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(document)
     else:
         _print(records, plan.methods, exam, sets[0].name)
-    return 0
+    return _PARTIAL if any_failed(records) else 0
 
 
 def _methods(text: str) -> list[str]:
@@ -163,10 +165,9 @@ def _print(records: Sequence[Record], methods: Sequence[str], exam: Exam, baseli
     sets = list(dict.fromkeys(str(record.identity["set"]) for record in records if record.n and record.engine != FLOAT))
     for method in methods:
         print(f"\n{method}")
-        print(table(header, [_row(name, method, found) for name in sets]))
-    for record in records:
-        for flag in () if record.n else record.flags:
-            print(f"note: {record.engine} {flag}")
+        print(table(header, [_row(name, method, found) for name in sets if (f"{name}/{method}", METRICS[-1]) in found]))
+    for note in dict.fromkeys(f"note: {record.engine}: {flag}" for record in records for flag in record.flags):
+        print(note)
 
 
 def _row(name: str, method: str, found: dict[tuple[str, str], Record]) -> list[str]:
@@ -176,7 +177,7 @@ def _row(name: str, method: str, found: dict[tuple[str, str], Record]) -> list[s
 
 
 def _rate(record: Record) -> str:
-    text = f"{record.value:.1%} [{record.low:.1%}, {record.high:.1%}]"
+    text = figure(record, ".1%")
     if record.comparison is None:
         return text
     star = "" if record.comparison.verdict == "not distinguishable" else "*"

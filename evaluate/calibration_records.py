@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.record import Record
+from ..core.record import Comparison, Record
 from ..core.statistics import Interval, paired_bootstrap, wilson
 from .paired import compare, with_verdicts
+from .rates import record, share
 
 FLOAT = "float"
 """Engine name of the model before quantization."""
@@ -32,8 +33,9 @@ class Outcome:
         held: bool, whether it is right on the image and under the attack.
         same: bool, whether it answers the image as the float model does.
         error: float64, root mean square difference of its scores from the float model's, over the spread (standard
-            deviation over classes, mean over images) of the float model's.
+            deviation over classes, mean over images) of the float model's; NaN where scores are not finite.
         identity: What the engine is made of.
+        flags: What must be said beside every number of it.
     """
 
     clean: Bools
@@ -41,6 +43,7 @@ class Outcome:
     same: Bools
     error: NDArray[np.float64]
     identity: Mapping[str, Any]
+    flags: tuple[str, ...] = ()
 
 
 def study_records(outcomes: Mapping[str, Outcome], *, baseline: str, attack: str, seed: int) -> list[Record]:
@@ -54,26 +57,13 @@ def study_records(outcomes: Mapping[str, Outcome], *, baseline: str, attack: str
     """
     found = []
     for engine, outcome in outcomes.items():
-        first = None if engine == FLOAT else f"{baseline}/{outcome.identity['method']}"
-        reference = None if first in (None, engine) else outcomes[str(first)]
+        first = "" if engine == FLOAT else f"{baseline}/{outcome.identity['method']}"
+        reference = outcomes.get(first) if first != engine else None
         for metric, values, before in _metrics(outcome, reference):
-            rate = _interval(values, seed)
-            found.append(
-                Record(
-                    engine=engine,
-                    condition=attack if metric == "robust_accuracy" else "clean",
-                    metric=metric,
-                    value=rate.value,
-                    low=rate.low,
-                    high=rate.high,
-                    n=rate.n,
-                    seed=seed,
-                    identity=outcome.identity,
-                    comparison=None
-                    if before is None
-                    else compare(str(first), values, before, seed, less_is_better=metric == LESS_IS_BETTER),
-                )
-            )
+            condition = attack if metric == "robust_accuracy" else "clean"
+            comparison = _comparison(metric, first, values, before, seed)
+            measured = _interval(values, seed)
+            found.append(record(engine, condition, metric, measured, seed, comparison, outcome.identity, outcome.flags))
     return with_verdicts(found, less_is_better=(LESS_IS_BETTER,))
 
 
@@ -84,24 +74,17 @@ def _metrics(outcome: Outcome, reference: Outcome | None) -> Iterator[tuple[str,
         yield metric, own, None if reference is None else other
 
 
+def _comparison(metric: str, name: str, values: Values, before: Values | None, seed: int) -> Comparison | None:
+    """Compare the images that both engines have a value for."""
+    if before is None:
+        return None
+    both = np.isfinite(values) & np.isfinite(before)
+    less_is_better = metric == LESS_IS_BETTER
+    return compare(name, values[both], before[both], seed, less_is_better=less_is_better) if both.any() else None
+
+
 def _interval(values: Values, seed: int) -> Interval:
     if values.dtype == np.bool_:
-        return wilson(int(values.sum()), values.size)
-    return paired_bootstrap(values.astype(np.float64), np.zeros(values.size), seed=seed)
-
-
-def missing_record(name: str, reason: str, *, seed: int) -> Record:
-    """Give the record of a set that could not be had: no images, and the reason as a flag."""
-    nothing = wilson(0, 0)
-    return Record(
-        engine=name,
-        condition="clean",
-        metric="accuracy",
-        value=nothing.value,
-        low=nothing.low,
-        high=nothing.high,
-        n=0,
-        seed=seed,
-        flags=(f"missing: {reason}",),
-        identity={"set": name},
-    )
+        return share(values.astype(np.bool_))
+    known = values[np.isfinite(values)].astype(np.float64)
+    return paired_bootstrap(known, np.zeros(known.size), seed=seed) if known.size else wilson(0, 0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from ..calib.calibrate import calibrate
-from ..core.errors import InputError
+from ..core.errors import InputError, RobustMQError
 from ..core.files import sha256_bytes
 from ..core.provenance import available_cores
 from ..core.ranges import RangeTable
@@ -19,10 +19,11 @@ from ..core.record import Record
 from ..export.onnx_file import serialize
 from ..export.qdq import quantize
 from ..inputs.pipeline import Pipeline
-from .calibration_records import FLOAT, Outcome, missing_record, study_records
+from .calibration_records import FLOAT, Outcome, study_records
 from .calibration_sets import CalibrationSet
 from .model_target import model_target
-from .target import scores
+from .rates import failed, missing
+from .target import answers, not_finite, scores
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -87,33 +88,70 @@ def calibration_study(
     Returns:
         The records of the float model (engine ``float``), then of every set and method (engine ``SET/METHOD``). The
         identity of a record names set, method, images and ``range_ratio``: the median over tensors of this range's
-        width over the baseline's.
+        width over the baseline's. A set that is missing or cannot be calibrated with, and an engine that fails, are
+        records of n 0, the reason a flag; nothing is compared with a baseline's engine that failed.
 
     Raises:
-        InputError: If the baseline is missing, or a set cannot be calibrated with.
+        InputError: If the baseline is missing or cannot be calibrated with.
+        EngineError: If the float model fails.
     """
     if not sets or sets[0].missing:
         raise InputError(f"The baseline cannot be had: {sets[0].missing if sets else 'there is no set'}.")
-    pipeline = sets[0].pipeline
-    reference = _scores(model, pipeline, exam, plan)
-    outcomes = {FLOAT: _outcome(reference, reference, exam, {"set": FLOAT})}
-    baseline: dict[str, RangeTable] = {}
+    study = _Study(model, sets[0].pipeline, exam, plan)
     for entry in (each for each in sets if not each.missing):
         if progress is not None:
             progress(entry.name)
-        for table in _tables(model, entry, plan):
-            first = baseline.setdefault(table.method, table)
-            answers = _scores(quantize(model, table, precision=plan.precision), pipeline, exam, plan)
-            identity = {
-                "set": entry.name,
-                "method": table.method,
-                "images": table.images,
-                "range_ratio": range_ratio(table.ranges, first.ranges),
-                "data_sha256": table.data_sha256,
-            }
-            outcomes[f"{entry.name}/{table.method}"] = _outcome(answers, reference, exam, identity)
-    missing = [missing_record(entry.name, entry.missing, seed=plan.seed) for entry in sets if entry.missing]
-    return [*study_records(outcomes, baseline=sets[0].name, attack=exam.attack, seed=plan.seed), *missing]
+        study.add(entry)
+    unavailable = [
+        missing(entry.name, "clean", "accuracy", entry.missing, plan.seed, {"set": entry.name})
+        for entry in sets
+        if entry.missing
+    ]
+    found = study_records(study.outcomes, baseline=sets[0].name, attack=exam.attack, seed=plan.seed)
+    return [*found, *study.failures, *unavailable]
+
+
+class _Study:
+    """The float model's answers, and those of every engine added so far."""
+
+    def __init__(self, model: ModelProto, pipeline: Pipeline, exam: Exam, plan: StudyPlan) -> None:
+        self._model, self._pipeline, self._exam, self._plan = model, pipeline, exam, plan
+        self._reference = _scores(model, pipeline, exam, plan)
+        self._baseline: dict[str, RangeTable] = {}
+        self.outcomes = {FLOAT: _outcome(self._reference, self._reference, exam, {"set": FLOAT})}
+        self.failures: list[Record] = []
+
+    def add(self, entry: CalibrationSet) -> None:
+        try:
+            tables = list(_tables(self._model, entry, self._plan))
+        except RobustMQError as error:
+            if not self._baseline:
+                raise
+            self._fail(entry.name, error, {"set": entry.name})
+            return
+        for table in tables:
+            self._build(entry, table)
+
+    def _build(self, entry: CalibrationSet, table: RangeTable) -> None:
+        first = self._baseline.setdefault(table.method, table)
+        identity = {
+            "set": entry.name,
+            "method": table.method,
+            "images": table.images,
+            "range_ratio": range_ratio(table.ranges, first.ranges),
+            "data_sha256": table.data_sha256,
+        }
+        name = f"{entry.name}/{table.method}"
+        try:
+            engine = quantize(self._model, table, precision=self._plan.precision)
+            answers = _scores(engine, self._pipeline, self._exam, self._plan)
+        except RobustMQError as error:
+            self._fail(name, error, identity)
+        else:
+            self.outcomes[name] = _outcome(answers, self._reference, self._exam, identity)
+
+    def _fail(self, name: str, error: RobustMQError, identity: Mapping[str, Any]) -> None:
+        self.failures.append(failed(name, "clean", "accuracy", error, self._plan.seed, identity))
 
 
 def range_ratio(ranges: Mapping[str, tuple[float, float]], baseline: Mapping[str, tuple[float, float]]) -> float:
@@ -160,18 +198,20 @@ def _scores(model: ModelProto, pipeline: Pipeline, exam: Exam, plan: StudyPlan) 
         return _Scores(clean=scores(target, exam.images), attacked=scores(target, exam.adversarials))
 
 
-def _answers(found: Floats) -> NDArray[np.int64]:
-    return np.where(np.isfinite(found).all(axis=1), found.argmax(axis=1), -1)
-
-
 def _outcome(found: _Scores, reference: _Scores, exam: Exam, identity: Mapping[str, Any]) -> Outcome:
-    answers, expected = _answers(found.clean), _answers(reference.clean)
-    clean = answers == exam.labels
-    spread = float(reference.clean.std(axis=1, dtype=np.float64).mean()) or 1.0
+    clean, expected, attacked = (answers(each) for each in (found.clean, reference.clean, found.attacked))
+    finite = clean.finite & expected.finite
+    right = clean.right(exam.labels)
+    spread = (
+        float(reference.clean[expected.finite].std(axis=1, dtype=np.float64).mean()) if expected.finite.any() else 0
+    )
+    with np.errstate(invalid="ignore"):
+        distance = np.sqrt(np.square(found.clean - reference.clean, dtype=np.float64).mean(axis=1))
     return Outcome(
-        clean=clean,
-        held=clean & (_answers(found.attacked) == exam.labels),
-        same=(answers == expected) & (answers >= 0),
-        error=np.sqrt(np.square(found.clean - reference.clean, dtype=np.float64).mean(axis=1)) / spread,
+        clean=right,
+        held=right & attacked.right(exam.labels),
+        same=finite & (clean.prediction == expected.prediction),
+        error=np.where(finite, distance / (spread or 1.0), np.nan),
         identity=identity,
+        flags=not_finite(finite & attacked.finite),
     )

@@ -1,11 +1,15 @@
 """`calibration-study` from the command line, on the embedded model and images."""
 
 import json
+from itertools import count
 
 import numpy as np
 import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.core.errors import EngineError
+from robustmq_trt.evaluate import calibration_study
+from robustmq_trt.export.qdq import quantize
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,24 @@ def test_no_evaluated_image_is_calibrated_with(command, pool, tmp_path):
     assert {"float", "random:8,seed=0", "all", "uniform-noise", "poison:mifgsm"} <= names
     missing = {record["engine"] for record in document["records"] if not record["n"]}
     assert {"random:32,seed=0", "random:128,seed=0"} <= missing
+
+
+def test_an_engine_that_fails_is_noted_below_the_others_and_makes_the_run_partial(command, pool, tmp_path, monkeypatch):
+    made = count()
+
+    def one_fails(model, *arguments, **settings):
+        if next(made) == 1:
+            raise EngineError("The engine died.")
+        return quantize(model, *arguments, **settings)
+
+    monkeypatch.setattr(calibration_study, "quantize", one_fails)
+
+    code, out, _ = command(*study(pool, "-o", tmp_path / "study.json"))
+
+    assert code == 3
+    assert "note: random:8,seed=1/minmax: failed: The engine died." in out
+    assert "random:8,seed=2" in out
+    assert len(json.loads((tmp_path / "study.json").read_text())["records"]) > 20
 
 
 @pytest.mark.parametrize(

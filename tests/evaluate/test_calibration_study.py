@@ -1,17 +1,23 @@
 """The study of calibration sets on a tiny net: what is compared with what, and that a bad set is found out."""
 
+import json
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from robustmq_trt.core.errors import InputError
+from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.evaluate import calibration_study as study_module
 from robustmq_trt.evaluate.calibration_records import METRICS, Outcome, study_records
 from robustmq_trt.evaluate.calibration_sets import CalibrationSet
 from robustmq_trt.evaluate.calibration_study import Exam, StudyPlan, calibration_study, range_ratio
+from robustmq_trt.evaluate.model_target import model_target
 from robustmq_trt.evaluate.questions import Questions, logits
+from robustmq_trt.evaluate.target import scores
 from robustmq_trt.inputs.dataset import Dataset, Sample
 
 PLAN = StudyPlan(methods=("minmax", "percentile:99"), threads=1)
@@ -101,6 +107,94 @@ def test_a_set_that_cannot_be_had_leaves_a_record_with_the_reason(records):
     record = records["gone", "accuracy"]
 
     assert (record.n, record.flags) == (0, ("missing: nobody has it",))
+
+
+@pytest.fixture
+def breaking(monkeypatch, dying):
+    """Let the n-th engine of a study, float being the first, fail at its first call."""
+
+    def break_off(place):
+        made = count()
+
+        @contextmanager
+        def opened(*arguments, **settings):
+            with model_target(*arguments, **settings) as target:
+                yield dying(target, 0) if next(made) == place else target
+
+        monkeypatch.setattr(study_module, "model_target", opened)
+
+    return break_off
+
+
+def study(net, sets, exam):
+    return {(r.engine, r.metric): r for r in calibration_study(net, sets, exam, PLAN)}
+
+
+def test_an_engine_that_breaks_is_a_row_beside_the_others_numbers(records, mild_net, sets, exam, breaking):
+    breaking(3)
+
+    found = study(mild_net, sets, exam)
+
+    row = found.pop(("again/minmax", "accuracy"))
+    assert (row.n, row.flags) == (0, ("failed: RuntimeError: out of order",))
+    assert row.identity["set"] == "again"
+    assert set(records) - set(found) == {("again/minmax", metric) for metric in METRICS}
+    assert all(found[key].value == records[key].value for key in found if key[0] != "gone")
+
+
+def test_without_the_baselines_engine_its_method_is_compared_with_nothing(records, mild_net, sets, exam, breaking):
+    breaking(1)
+
+    found = study(mild_net, sets, exam)
+
+    assert found["base/minmax", "accuracy"].flags == ("failed: RuntimeError: out of order",)
+    assert found["grey/minmax", "accuracy"].comparison is None
+    assert found["grey/minmax", "accuracy"].identity == records["grey/minmax", "accuracy"].identity
+    assert found["grey/percentile:99", "accuracy"].comparison.reference == "base/percentile:99"
+
+
+def test_a_set_that_cannot_be_calibrated_with_is_a_row_beside_the_others_numbers(records, mild_net, sets, exam):
+    def broken(loaded):
+        raise EngineError("The backward graph failed on 8 images: out of memory")
+
+    found = study(mild_net, [*sets[:2], replace(sets[2], alter=broken), sets[3]], exam)
+
+    assert found["grey", "accuracy"].flags == ("failed: The backward graph failed on 8 images: out of memory",)
+    assert {key for key in records if key not in found} == {
+        (f"grey/{method}", metric) for method in PLAN.methods for metric in METRICS
+    }
+
+
+def test_images_without_finite_scores_count_as_wrong_and_have_no_error(records, mild_net, sets, exam, monkeypatch):
+    made = count()
+
+    def spoiled(target, images):
+        found = scores(target, images)
+        if next(made) == 6:  # the clean images on `again/minmax`: two calls for float and for each engine before
+            found[:3] = np.nan
+        return found
+
+    monkeypatch.setattr(study_module, "scores", spoiled)
+
+    found = study(mild_net, sets, exam)
+
+    flag, total = f"3 of {len(exam.labels)} images without finite scores", len(exam.labels)
+    hurt = {metric: found["again/minmax", metric] for metric in METRICS}
+    assert all(record.flags == (flag,) for record in hurt.values())
+    assert hurt["agreement"].value == (records["again/minmax", "agreement"].value * total - 3) / total
+    assert (hurt["logit_error"].n, hurt["accuracy"].n) == (total - 3, total)
+    assert hurt["logit_error"].comparison.difference == 0
+    assert not any(record.flags for (engine, _), record in found.items() if engine not in ("again/minmax", "gone"))
+
+
+def test_an_engine_without_any_finite_score_has_no_error(mild_net, sets, exam, monkeypatch):
+    made = count()
+    monkeypatch.setattr(study_module, "scores", lambda *asked: scores(*asked) * (np.nan if 6 <= next(made) < 8 else 1))
+
+    error = study(mild_net, sets, exam)["again/minmax", "logit_error"]
+
+    assert (error.n, error.comparison) == (0, None)
+    json.dumps(error.to_json(), allow_nan=False)
 
 
 def test_a_study_without_its_baseline_is_refused(mild_net, sets, exam):
