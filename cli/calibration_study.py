@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from ..calib.catalog import METHODS, find_method
 from ..core.errors import InputError, UnsupportedError
-from ..core.files import sha256_file, write_json
+from ..core.files import sha256_file
 from ..core.precision import Precision
 from ..core.provenance import available_cores, package_versions
 from ..core.record import Record
@@ -31,7 +31,8 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, figure, positive, print_json, table
+from .options import Subparsers, add_common, figure, positive, table
+from .output import add_output, put_out
 from .progress import Progress
 
 _PARTIAL = 3
@@ -56,7 +57,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--surrogate", type=Path, metavar="FILE", help="model the attack is made on (default: MODEL)")
     parser.add_argument("--preset", default="torchvision", metavar="NAME|FILE.toml", help="preprocessing of the model")
     parser.add_argument("--bits", type=int, default=8, help="bits of weights and activations (default 8)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the JSON document here")
+    add_output(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -80,12 +81,8 @@ def run(options: argparse.Namespace) -> int:
         model, sets, exam, plan, progress=lambda name: progress.stage(f"Calibrating with {name}")
     )
     progress.close()
-    document = _document(options, records, pool, exam)
-    if options.output is not None:
-        write_json(options.output, document)
-    if options.json:
-        print_json(document)
-    else:
+    put_out(options, _document(options, records, pool, exam))
+    if not options.json:
         _print(records, plan.methods, exam, sets[0].name)
     return _PARTIAL if any_failed(records) else 0
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.files import set_aside
 from ..core.record import Record
 from ..core.store import Store
 from ..evaluate.attacks.catalog import is_learned, needs_surrogate
@@ -18,7 +19,7 @@ from ..evaluate.plan import Plan, Run, Surrogate
 from ..evaluate.prepared_sets import PreparedSets
 from ..evaluate.runner import run as run_plan
 from ..evaluate.score_access import ScoreAccess
-from ..evaluate.summary import save_plan
+from ..evaluate.summary import holds_another, save_plan
 from ..inputs.dataset import Dataset
 from ..inputs.sources import open_dataset
 from .isolation import Door
@@ -131,6 +132,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
         )
         folder = request.output or _default_folder(run)
         with Store(folder / "results.sqlite") as store:
+            if holds_another(store, run):
+                _keep_report(folder, progress)
             save_plan(store, run)
             progress.stage(f"Measuring {len(run.conditions)} conditions on {len(dataset)} images")
             gallery = ExampleGallery(store, [condition.label for condition in run.conditions])
@@ -145,6 +148,12 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
     report = write(document, folder)
     progress.close()
     return Evaluated(folder=folder, report=report, document=document, records=found, failed=totals.failed)
+
+
+def _keep_report(folder: Path, progress: Progress) -> None:
+    """Rename the report of another run that used this folder before: its rows stay, its page cannot be made again."""
+    for kept in set_aside(folder / "report.json", folder / "report.html"):
+        progress.stage(f"'{folder}' holds another run, whose report is '{kept.name}' now")
 
 
 def _hint_at_numbers(dataset: Dataset, progress: Progress) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..calib.catalog import METHODS, find_method
 from ..core.errors import InputError
-from ..core.files import write_json
 from ..core.precision import Precision
 from ..core.provenance import package_versions
 from ..core.record import Record
@@ -32,7 +31,8 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, print_json, table
+from .options import Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, table
+from .output import add_output, put_out
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
@@ -67,7 +67,8 @@ def _on_targets(
     add_data(parser, required=True)
     add_prepared(parser)
     add_isolation(parser)
-    _add_output(parser)
+    add_output(parser)
+    add_common(parser)
     parser.set_defaults(run=run, experiment=name)
     return parser
 
@@ -82,7 +83,8 @@ def _add_mismatch(studies: Subparsers) -> None:
     parser.add_argument("--method", default="minmax", help=f"of {', '.join(METHODS)} (default minmax)")
     parser.add_argument("--bits", type=int, default=8, help="bits of weights and activations (default 8)")
     add_data(parser, required=True)
-    _add_output(parser)
+    add_output(parser)
+    add_common(parser)
     parser.set_defaults(run=_mismatch, experiment="mismatch")
 
 
@@ -98,13 +100,9 @@ def _add_scaling(studies: Subparsers) -> None:
     parser.add_argument("--presets", default=_DEFAULT_PRESETS, metavar="A,B", help=f"default: {_DEFAULT_PRESETS}")
     add_data(parser, required=False)
     add_isolation(parser)
-    _add_output(parser)
-    parser.set_defaults(run=_scaling, experiment="scaling")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the JSON document here")
+    add_output(parser)
     add_common(parser)
+    parser.set_defaults(run=_scaling, experiment="scaling")
 
 
 def _grid(options: argparse.Namespace) -> int:
@@ -256,11 +254,8 @@ def _finish(
         "undecodable": [{"name": failure.sample.name, "reason": failure.reason} for failure in failures],
         **(more or {}),
     }
-    if options.output is not None:
-        write_json(options.output, document)
-    if options.json:
-        print_json(document)
-    elif records:
+    put_out(options, document)
+    if records and not options.json:
         print(_table(records, claims))
         print(*(f"left out: {failure.sample.name}: {failure.reason}\n" for failure in failures), sep="", end="")
     return _PARTIAL if failures or any(not record.n for record in records) else 0

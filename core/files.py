@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
+_NAME_DIGITS = 8
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -76,6 +77,22 @@ def staging(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def set_aside(*paths: Path) -> list[Path]:
+    """Rename files that lie where others are about to be written, after the beginning of the first one's hash.
+
+    Args:
+        paths: Files that belong together; those that are not there are left out.
+
+    Returns:
+        Their new paths: ``report.html`` is ``report-1a2b3c4d.html`` then.
+    """
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        return []
+    name = sha256_file(there[0])[:_NAME_DIGITS]
+    return [path.replace(path.with_stem(f"{path.stem}-{name}")) for path in there]
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     with atomic_path(path) as partial:
@@ -84,7 +101,23 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write a JSON document a person can read (two-space indent), whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, _readable(value))
+
+
+def replace_json(path: Path, value: Mapping[str, Any] | list[Any]) -> list[Path]:
+    """Write a JSON document as `write_json` does, and set another one aside that lies there.
+
+    Returns:
+        The other one's new path, if there was one.
+    """
+    content = _readable(value)
+    kept = set_aside(path) if path.is_file() and path.read_bytes() != content else []
+    write_bytes(path, content)
+    return kept
+
+
+def _readable(value: Mapping[str, Any] | list[Any]) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -47,18 +47,23 @@ class Totals:
         }
 
 
+def holds_another(store: Store, run: Run) -> bool:
+    """Tell whether the last run in the file measured something else than this one."""
+    earlier = store.document(_PLAN)
+    return earlier is not None and canonical_json(earlier) != canonical_json(_plan(run))
+
+
 def save_plan(store: Store, run: Run) -> None:
     """Write down what the run measures, so that its results can be read without its engines.
 
     Rows stay for whoever asks for them again, but what another run in the same file said about itself is dropped: its
     audits, and with other engines or images its latency and its example images too.
     """
-    earlier, plan = store.document(_PLAN), _plan(run)
-    if earlier is not None and canonical_json(earlier) != canonical_json(plan):
+    if holds_another(store, run):
         store.drop_documents("setting")
-        if not _same_subject(earlier, run):
+        if not _same_subject(store.document(_PLAN) or {}, run):
             store.drop_documents("latency", EXAMPLE_PREFIX)
-    store.put_document(_PLAN, plan)
+    store.put_document(_PLAN, _plan(run))
 
 
 def _plan(run: Run) -> dict[str, Any]:

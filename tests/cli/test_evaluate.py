@@ -59,6 +59,22 @@ def test_a_folder_used_again_reports_nothing_of_engines_that_are_not_in_the_run(
     assert not json.loads(fresh)["latency"]
 
 
+def test_the_report_of_another_run_in_the_folder_is_renamed_and_its_own_is_replaced(command, pair, tmp_path):
+    asked = ("evaluate", *pair, "--data", assets.images_dir("eval"), "--images", "8", *FEW, "-o", tmp_path)
+    command(*asked, "--corruption", "jpeg:1")
+    first = (tmp_path / "report.json").read_bytes()
+
+    again = command(*asked, "--corruption", "jpeg:1")
+    other = command(*asked, "--corruption", "jpeg:3")
+
+    (kept,) = tmp_path.glob("report-*.json")
+    conditions = [{r["condition"] for r in json.loads(text)["records"]} for text in (first, kept.read_bytes())]
+    assert conditions[0] == conditions[1]
+    assert kept.with_suffix(".html").exists()
+    assert "holds another run" not in again[2]
+    assert f"whose report is '{kept.name}' now" in other[2]
+
+
 def test_folders_that_are_numbers_are_said_to_sort_as_text(command, pair, tmp_path):
     for number, kind in enumerate(sorted(path for path in assets.images_dir("eval").iterdir() if path.is_dir()), 1):
         (tmp_path / "data" / str(number)).mkdir(parents=True)
