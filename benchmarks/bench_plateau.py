@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_square import Subject, build, interval
+from bench_square import interval
 from numpy.typing import NDArray
+from square_subject import Subject, build
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance

@@ -4,14 +4,15 @@ Method, engine and images of `bench_square.py`: ResNet20 INT8 on CIFAR-10, eps 8
 thread, batch 64. Asserted first: the same bits at batch 1, 32 and all images and with two threads for one, no claim
 that the engine denies, nothing beyond eps.
 
-    ROBUSTMQ_DATA=... python benchmarks/bench_rays.py --rays .../RayS.py --art           # for the record
+    ROBUSTMQ_DATA=... python benchmarks/bench_rays.py --rays .../RayS.py --art --foolbox    # for the record
     ROBUSTMQ_DATA=... python benchmarks/bench_rays.py --images 4 --queries 100 --rounds 1 --no-save
 
-``--rays`` is the authors' file of github.com/uclaml/RayS (needs torch), all images in one call; ``--art`` takes
-HopSkipJump, the label attack of the adversarial-robustness-toolbox, where that is installed, with the evaluations of
-its default first step. Neither is a dependency. The authors' RayS goes on to its budget after an image is fooled, which
-shows in its "useful" share. HopSkipJump is another algorithm: what it evaluates cannot be measured by what RayS needs,
-so its useful share is 1, in its favour, and it says nothing about the strength of the two.
+``--rays`` is the authors' file of github.com/uclaml/RayS (needs torch), all images in one call; ``--art`` and
+``--foolbox`` take HopSkipJump, the label attack of the adversarial-robustness-toolbox and of Foolbox (needs torch),
+where they are installed, with the evaluations of their default first step. None is a dependency. The authors' RayS goes
+on to its budget after an image is fooled, which shows in its "useful" share. HopSkipJump is another algorithm: what it
+evaluates cannot be measured by what RayS needs, so its useful share is 1, in its favour, and it says nothing about the
+strength of the two.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from bench_square import Contender, add_options, measure, open_subject, show, summarise, verified
+from bench_square import Contender, add_options, measure, show, summarise, verified
 from label_contenders import load_module, quietly
-from square_contender import BATCH, SEED, FloatOracle, Outcome, Subject, art_outcome, float_pixels, grey_levels
+from square_contender import FloatOracle, Outcome, art_outcome, float_pixels, timed, torch_model, versions
+from square_subject import BATCH, SEED, Floats, Subject, open_subject
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
@@ -41,7 +43,7 @@ from robustmq_trt.evaluate.attacks.query_catalog import QUERY_ATTACKS
 from robustmq_trt.evaluate.oracle import Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
 
-HOPSKIPJUMP = "ART HopSkipJump"
+HOPSKIPJUMP = ("ART HopSkipJump", "Foolbox HopSkipJump")
 
 
 def ours(subject: Subject, *, batch: int = BATCH) -> Outcome:
@@ -77,24 +79,34 @@ def authors_rays(subject: Subject, module: ModuleType) -> Outcome:
     attack = module.RayS(Model(), epsilon=subject.attack.eps / 255)
     pixels, labels = torch.from_numpy(float_pixels(subject)), torch.from_numpy(subject.labels)
     found: list[Any] = []
-    began = time.perf_counter_ns()
-    quietly(lambda: found.extend(attack(pixels, labels, query_limit=subject.attack.budget - 1)))
-    wall = (time.perf_counter_ns() - began) / 1e9
-    best, queries, _, within = found
-    return Outcome(
-        adversarials=grey_levels(best.numpy()),
-        claimed=within.numpy(),
-        evaluations=oracle.evaluations,
-        wall_s=wall,
-        queries=queries.numpy().astype(np.int64),
-        engine_s=oracle.engine_ns / 1e9,
-    )
+
+    def run() -> Floats:
+        quietly(lambda: found.extend(attack(pixels, labels, query_limit=subject.attack.budget - 1)))
+        best: Floats = found[0].numpy()
+        return best
+
+    outcome, _ = timed(subject, oracle, run)
+    _, queries, _, within = found
+    return replace(outcome, claimed=within.numpy(), queries=queries.numpy().astype(np.int64))
 
 
 def art_hopskipjump(subject: Subject) -> Outcome:
     from art.attacks.evasion import HopSkipJump
 
     return art_outcome(subject, HopSkipJump, {"max_iter": 1})
+
+
+def foolbox_hopskipjump(subject: Subject) -> Outcome:
+    import foolbox
+    import torch
+
+    torch.set_num_threads(1)
+    oracle = FloatOracle(subject)
+    model = foolbox.PyTorchModel(torch_model(oracle), bounds=(0, 1), device="cpu")
+    attack = foolbox.attacks.HopSkipJumpAttack(steps=1, constraint="linf")
+    pixels, labels = torch.from_numpy(float_pixels(subject)), torch.from_numpy(subject.labels)
+    torch.manual_seed(SEED)
+    return timed(subject, oracle, lambda: attack.run(model, pixels, labels).numpy())[0]
 
 
 def check(subject: Subject, threaded: Subject) -> Outcome:
@@ -115,17 +127,20 @@ def contenders(options: argparse.Namespace) -> Iterator[Contender]:
     if options.rays:
         yield Contender("the authors' RayS", partial(authors_rays, module=load_module("rays", options.rays)))
     if options.art:
-        yield Contender(HOPSKIPJUMP, art_hopskipjump, once=True)
+        yield Contender(HOPSKIPJUMP[0], art_hopskipjump, once=True)
+    if options.foolbox:
+        yield Contender(HOPSKIPJUMP[1], foolbox_hopskipjump)
 
 
 def row_of(subject: Subject, rival: Contender, needed: int) -> dict[str, Any]:
-    return summarise(subject, rival, rival.outcomes[-1].evaluations if rival.name == HOPSKIPJUMP else needed)
+    return summarise(subject, rival, rival.outcomes[-1].evaluations if rival.name in HOPSKIPJUMP else needed)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--rays", type=Path, help="the authors' RayS.py")
+    parser.add_argument("--foolbox", action="store_true", help="run Foolbox too")
     return parser.parse_args()
 
 
@@ -161,6 +176,7 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
         "engine": "file" if options.engine else "onnxruntime.quantization, min-max",
         "engine_sha256": subject.engine.provenance()["model_sha256"],
         "rows": rows,
+        "contenders": versions(options),
         "provenance": made,
     }
     version = made["packages"].get("onnxruntime", "unknown")

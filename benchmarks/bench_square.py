@@ -4,12 +4,13 @@ ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-m
 at most 1000 queries an image, one thread, batch 64. Reference implementations run beside ours on the same engine and
 images:
 
-    ROBUSTMQ_DATA=... python benchmarks/bench_square.py --autoattack .../autoattack/square.py --art    # for the record
+    ROBUSTMQ_DATA=... python benchmarks/bench_square.py --autoattack .../autoattack/square.py --torchattacks --art
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 20 --rounds 1 --no-save
 
-``--autoattack`` names the file of a checkout of github.com/fra31/auto-attack (needs torch); ``--art`` takes the
-adversarial-robustness-toolbox where it is installed. Neither is a dependency, and a contender that is not named is not
-run. ``--engine FILE`` runs another build of the model, float or quantized.
+The first is for the record. ``--autoattack`` names the file of a checkout of github.com/fra31/auto-attack (needs
+torch); ``--torchattacks`` and ``--art`` take torchattacks (needs torch) and the adversarial-robustness-toolbox where
+they are installed. None is a dependency, and a contender that is not named is not run. ``--engine FILE`` runs another
+build of the model, float or quantized.
 
 Every delivered image is rounded to grey levels and judged once more by the production argmax: "claimed" is what the
 implementation believes, "verified" what holds within eps. Useful utilisation is the product of three shares: "engine",
@@ -26,9 +27,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import logging
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -40,22 +39,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from square_contender import BATCH, SEED, Floats, Outcome, Subject, art_square, autoattack, load_autoattack
+from square_contender import Outcome, art_square, load_autoattack, torch_square, torchattacks_square, versions
+from square_subject import BATCH, SEED, Floats, Subject, open_subject
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.core.randomness import image_stream
 from robustmq_trt.core.statistics import wilson
-from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.attacks.protocol import AttackResult, Goal, linf_levels
 from robustmq_trt.evaluate.attacks.square import SquareLinf
 from robustmq_trt.evaluate.oracle import Cost, Oracle
 from robustmq_trt.evaluate.scheduler import run_attacks
-from robustmq_trt.inputs.catalog import find_preset
-from robustmq_trt.inputs.loader import load_images
-from robustmq_trt.inputs.sources import open_dataset
 
-CALIBRATION = 256
 CURVE = (50, 100, 200, 500, 1000)
 
 
@@ -139,7 +134,9 @@ def contenders(subject: Subject, options: argparse.Namespace) -> Iterator[Conten
     yield Contender("robustmq-trt", ours)
     yield Contender("robustmq-trt strict", partial(ours, accept="strict"))
     if options.autoattack:
-        yield Contender("AutoAttack", partial(autoattack, module=load_autoattack(options.autoattack)))
+        yield Contender("AutoAttack", partial(torch_square, attack=load_autoattack(options.autoattack).SquareAttack))
+    if options.torchattacks:
+        yield Contender("torchattacks", torchattacks_square)
     if options.art:
         yield Contender("ART", art_square, once=True)
 
@@ -197,53 +194,6 @@ def show(row: dict[str, Any]) -> str:
     )
 
 
-def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subject:
-    pipeline = find_preset("cifar10")
-    calibration, rest = open_dataset(data / "data" / "cifar10_2000").split(CALIBRATION, SEED)
-    seen, candidates = (load_images(part, pipeline, threads=1) for part in (calibration, rest))
-    source = data / "models" / "resnet20_cifar10_float.onnx"
-    engine = OnnxRuntimeEngine.open(
-        options.engine or build(source, pipeline.tensor(seen.images), folder), threads=options.threads
-    )
-    scores = np.concatenate([engine.infer(pipeline.tensor(image[None])) for image in candidates.images])
-    right = np.flatnonzero(scores.argmax(axis=1) == candidates.labels)[: options.images]
-    return Subject(
-        engine=engine,
-        pipeline=pipeline,
-        images=candidates.images[right],
-        labels=candidates.labels[right],
-        hashes=[candidates.hashes[i] for i in right],
-        attack=SquareLinf(eps=options.eps, budget=options.queries),
-    )
-
-
-class _Rows:
-    def __init__(self, tensors: Floats, name: str) -> None:
-        self._batches = iter([{name: row[None]} for row in tensors])
-
-    def get_next(self) -> dict[str, Floats] | None:
-        return next(self._batches, None)
-
-
-def build(source: Path, tensors: Floats, folder: Path) -> Path:
-    """INT8 by ONNX Runtime's quantizer, so that the engine under attack is nobody's in this comparison."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    target = folder / "r20_int8.onnx"
-    logging.disable(logging.WARNING)
-    quantize_static(
-        shutil.copy(source, folder),  # it writes files beside the model it reads
-        target,
-        _Rows(tensors, "input"),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    logging.disable(logging.NOTSET)
-    return target
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is attacked, how often, and whether it is kept."""
     parser.add_argument("--engine", type=Path, help="an ONNX file instead of the INT8 build made here")
@@ -260,6 +210,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--autoattack", type=Path, help="AutoAttack's square.py")
+    parser.add_argument("--torchattacks", action="store_true", help="run torchattacks too")
     return parser.parse_args()
 
 
@@ -294,6 +245,7 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
         "engine": "file" if options.engine else "onnxruntime.quantization, min-max",
         "engine_sha256": subject.engine.provenance()["model_sha256"],
         "rows": rows,
+        "contenders": versions(options),
         "provenance": made,
     }
     path = Path(__file__).parent / "results" / f"square_{today}_onnxruntime-{version}.json"

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_square import build
 from numpy.typing import NDArray
+from square_subject import build
 
 from robustmq_trt.core.files import sha256_file, write_json
 from robustmq_trt.core.provenance import provenance

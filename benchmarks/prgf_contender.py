@@ -21,7 +21,8 @@ from unittest.mock import MagicMock, patch
 
 import numpy as np
 from numpy.typing import NDArray
-from square_contender import FloatOracle, Subject
+from square_contender import FloatOracle
+from square_subject import Subject
 
 from robustmq_trt.evaluate.twin.twin import Twin
 

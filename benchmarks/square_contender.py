@@ -1,59 +1,22 @@
-"""Square by others on the engine and images of bench_square.py: AutoAttack, the adversarial-robustness-toolbox."""
+"""Square by others on the engine and images of bench_square.py: AutoAttack, torchattacks, ART."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from robustmq_trt.evaluate.attacks.square import SquareLinf
-from robustmq_trt.inputs.pipeline import Pipeline
-
-BATCHES = (1, 8, 16, 32, 64, 128)
-BATCH = 64
-SEED = 0
-Floats = NDArray[np.float32]
-
-
-@dataclass
-class Subject:
-    """The engine and the images it gets right."""
-
-    engine: Any  # an engine, or one that is being timed
-    pipeline: Pipeline
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    hashes: list[str]
-    attack: SquareLinf
-    best_batch: int = BATCH
-
-    def scores(self, images: NDArray[np.uint8]) -> Floats:
-        """Scores of uint8 images, outside any attack."""
-        parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-        return np.concatenate([self.engine.infer(self.pipeline.tensor(part)) for part in parts])
-
-    def bare(self, batch: int, calls: int) -> float:
-        """Seconds an image takes the engine in a tight loop, the first call not counted."""
-        tensor = self.pipeline.tensor(np.resize(self.images, (batch, *self.images.shape[1:])))
-        self.engine.infer(tensor)
-        began = time.perf_counter_ns()
-        for _ in range(calls):
-            self.engine.infer(tensor)
-        return (time.perf_counter_ns() - began) / 1e9 / (calls * batch)
-
-    def choose_batch(self) -> None:
-        """Find the batch at which the bare engine is fastest; the sizes take turns."""
-        seconds = np.median([[self.bare(batch, 256 // batch) for batch in BATCHES] for _ in range(7)], axis=0)
-        self.best_batch = BATCHES[int(seconds.argmin())]
+from square_subject import BATCH, SEED, Floats, Subject
 
 
 @dataclass
@@ -88,36 +51,72 @@ class FloatOracle:
         return scores
 
 
-def autoattack(subject: Subject, module: ModuleType) -> Outcome:
+def torch_square(subject: Subject, attack: Callable[..., Any]) -> Outcome:
+    """Run AutoAttack's Square, given by its class, or one with the same methods."""
     import torch
 
     torch.set_num_threads(1)
     oracle = FloatOracle(subject)
     # The clean check and the start are two of our queries; the reference counts its start apart.
-    attack = module.SquareAttack(
-        lambda x: torch.from_numpy(oracle(x.numpy())),
+    made = attack(
+        torch_model(oracle),
         n_queries=subject.attack.budget - 2,
         eps=subject.attack.eps / 255,
         p_init=subject.attack.p_init,
         seed=SEED,
     )
-    pixels = torch.from_numpy(float_pixels(subject))
-    labels = torch.from_numpy(subject.labels)
+    pixels, labels = torch.from_numpy(float_pixels(subject)), torch.from_numpy(subject.labels)
+    counts: list[Any] = []
+
+    def run() -> Floats:
+        made.init_hyperparam(pixels)
+        torch.manual_seed(SEED)
+        queries, best = made.attack_single_run(pixels, labels)
+        counts.append(queries)
+        found: Floats = best.numpy()
+        return found
+
+    outcome, scores = timed(subject, oracle, run)
+    queries = counts[0].numpy().astype(np.int64)
+    return replace(outcome, claimed=margins(scores, subject.labels) <= 0, queries=queries)
+
+
+def torchattacks_square(subject: Subject) -> Outcome:
+    import torchattacks
+
+    return torch_square(subject, torchattacks.Square)
+
+
+def torch_model(oracle: FloatOracle) -> Any:
+    """Give what asks the oracle as a torch module; its one parameter tells the device."""
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+        def forward(self, pixels: Any) -> Any:
+            return torch.from_numpy(oracle(pixels.numpy()))
+
+    return Model().eval()
+
+
+def timed(subject: Subject, oracle: FloatOracle, run: Callable[[], Floats]) -> tuple[Outcome, Floats]:
+    """Time an attack on float images; gives its outcome, claimed by the argmax, and the scores of what it delivered."""
     began = time.perf_counter_ns()
-    attack.init_hyperparam(pixels)
-    torch.manual_seed(SEED)
-    queries, best = attack.attack_single_run(pixels, labels)
+    best = run()
     wall = (time.perf_counter_ns() - began) / 1e9
     evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
-    scores = oracle(best.numpy())
-    return Outcome(
-        adversarials=grey_levels(best.numpy()),
-        claimed=margins(scores, subject.labels) <= 0,
+    scores = oracle(best.astype(np.float32))
+    outcome = Outcome(
+        adversarials=grey_levels(best),
+        claimed=scores.argmax(axis=1) != subject.labels,
         evaluations=evaluations,
         wall_s=wall,
-        queries=queries.numpy().astype(np.int64),
         engine_s=engine_s,
     )
+    return outcome, scores
 
 
 def load_autoattack(path: Path) -> ModuleType:
@@ -151,16 +150,15 @@ def art_outcome(subject: Subject, attack: Callable[..., Any], settings: Mapping[
         oracle, (3, *subject.pipeline.size), subject.engine.spec.classes, channels_first=True, clip_values=(0, 1)
     )
     made = attack(classifier, norm=np.inf, batch_size=BATCH, verbose=False, **settings)
-    pixels = float_pixels(subject)
+    pixels, targets = float_pixels(subject), np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels]
     np.random.seed(SEED)  # noqa: NPY002  the reference draws from the global generator
-    began = time.perf_counter_ns()
-    best = made.generate(pixels, np.eye(subject.engine.spec.classes, dtype=np.float32)[subject.labels])
-    wall = (time.perf_counter_ns() - began) / 1e9
-    evaluations, engine_s = oracle.evaluations, oracle.engine_ns / 1e9
-    claimed = oracle(best.astype(np.float32)).argmax(axis=1) != subject.labels
-    return Outcome(
-        adversarials=grey_levels(best), claimed=claimed, evaluations=evaluations, wall_s=wall, engine_s=engine_s
-    )
+    return timed(subject, oracle, lambda: made.generate(pixels, targets))[0]
+
+
+def versions(options: argparse.Namespace) -> dict[str, str]:
+    """Give the versions of the packages that were asked to run."""
+    flags = {"art": "adversarial-robustness-toolbox", "foolbox": "foolbox", "torchattacks": "torchattacks"}
+    return {name: metadata.version(name) for flag, name in flags.items() if getattr(options, flag, False)}
 
 
 def float_pixels(subject: Subject) -> Floats:

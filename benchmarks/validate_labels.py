@@ -31,7 +31,8 @@ from bench_plateau import open_subjects
 from bench_square import interval
 from label_contenders import Contender, Floats, load, quietly
 from numpy.typing import NDArray
-from square_contender import FloatOracle, Subject, float_pixels
+from square_contender import FloatOracle, float_pixels
+from square_subject import Subject
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance

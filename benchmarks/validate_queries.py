@@ -34,7 +34,8 @@ from bench_plateau import open_subjects
 from bench_square import interval
 from numpy.typing import NDArray
 from prgf_contender import queries_of
-from square_contender import Subject, float_pixels, grey_levels, load_autoattack
+from square_contender import float_pixels, grey_levels, load_autoattack
+from square_subject import Subject
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
