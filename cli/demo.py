@@ -10,7 +10,7 @@ from ..evaluate.attacks.catalog import parse_attack
 from ..evaluate.conditions import Condition
 from ..evaluate.suites import corruption_condition, preset_condition
 from .assembly import build
-from .evaluate import command_line, records_table
+from .evaluate import command_line, outcome
 from .evaluation import EvaluateRequest, evaluate
 from .options import Subparsers, add_common, print_json
 from .progress import Progress
@@ -68,8 +68,7 @@ def run(options: argparse.Namespace) -> int:
             {"build": built.to_json(), "run": str(done.folder), "report": str(done.report), "document": done.document}
         )
     else:
-        print(records_table(done.records))
-        print(f"\nreport: {done.report}")
+        print(outcome(done))
     return _PARTIAL if done.failed else 0
 
 

@@ -14,7 +14,7 @@ from ..evaluate.conditions import Condition
 from ..evaluate.score_access import SCORE_ACCESS
 from ..evaluate.suites import SUITES, corruption_condition, preset_condition, suite
 from ..evaluate.verdict import all_routes, with_routes
-from .evaluation import EvaluateRequest, evaluate
+from .evaluation import Evaluated, EvaluateRequest, evaluate
 from .isolation import add_isolation, door
 from .options import (
     Subparsers,
@@ -32,6 +32,7 @@ from .options import (
 from .progress import Progress
 
 _PARTIAL = 3
+_SHOWN = 10  # images that do not decode
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -108,12 +109,24 @@ def run(options: argparse.Namespace) -> int:
             }
         )
     else:
-        print(records_table(done.records))
-        print(f"\nreport: {done.report}")
+        print(outcome(done))
     return _PARTIAL if done.failed else 0
 
 
-def records_table(records: Sequence[Record]) -> str:
+def outcome(done: Evaluated) -> str:
+    """Say what came of a run: the main records, what was not measured and why, and where the report lies."""
+    cells: dict[str, list[str]] = {}
+    for missing in done.document["totals"]["reasons"]:
+        cells.setdefault(missing["reason"], []).append(missing["cell"])
+    failures = done.document["dataset"]["failures"]
+    notes = [f"not measured: {', '.join(names)}: {reason}" for reason, names in cells.items()]
+    notes += [f"left out: {failure['name']}: {failure['reason']}" for failure in failures[:_SHOWN]]
+    if len(failures) > _SHOWN:
+        notes.append(f"left out: {len(failures) - _SHOWN} more images, see the report")
+    return "\n".join([_records_table(done.records), "", *notes, f"report: {done.report}"])
+
+
+def _records_table(records: Sequence[Record]) -> str:
     """Set the main records as a table: one line per engine, condition and metric."""
     rows = []
     for record in records:

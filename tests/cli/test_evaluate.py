@@ -59,6 +59,20 @@ def test_a_folder_used_again_reports_nothing_of_engines_that_are_not_in_the_run(
     assert not json.loads(fresh)["latency"]
 
 
+def test_what_is_not_measured_is_printed_with_its_reason(command, pair, tmp_path, fragile):
+    shutil.copytree(assets.images_dir("eval") / "boat", tmp_path / "images" / "boat")
+    (tmp_path / "images" / "boat" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    fragile(pair[1], 2)  # the clean images and the first corruption
+    shown = ("--corruption", "jpeg:1", "--corruption", "frost:1", "--corruption", "jpeg:3")
+
+    code, out, _ = command("evaluate", *pair, "--data", tmp_path / "images", "-o", tmp_path / "run", *FEW, *shown)
+
+    assert code == 3
+    assert "not measured: frost:1 on embedded.fp32, frost:1 on embedded.w8a8: " in out
+    assert "not measured: jpeg:3 on embedded.w8a8: failed: The engine died." in out
+    assert "left out: boat/torn.jpg: " in out
+
+
 def test_the_report_of_another_run_in_the_folder_is_renamed_and_its_own_is_replaced(command, pair, tmp_path):
     asked = ("evaluate", *pair, "--data", assets.images_dir("eval"), "--images", "8", *FEW, "-o", tmp_path)
     command(*asked, "--corruption", "jpeg:1")
