@@ -178,4 +178,4 @@ def _rate(record: Record) -> str:
     if record.comparison is None:
         return text
     star = "" if record.comparison.verdict == "not distinguishable" else "*"
-    return f"{text} {100 * record.comparison.difference:+.1f}{star}"
+    return f"{text} {100 * record.comparison.difference:+z.1f}{star}"

@@ -133,7 +133,7 @@ def _records_table(records: Sequence[Record]) -> str:
         if record.metric in ("flips_right_to_wrong", "flips_wrong_to_right"):
             continue
         comparison = record.comparison
-        against = "" if comparison is None else f"{comparison.difference:+.3f} {comparison.verdict}"
+        against = "" if comparison is None else f"{comparison.difference:+z.3f} {comparison.verdict}"
         value = figure(record, ".3f" if record.unit == "share" else ".1f")
         rows.append(
             [record.engine, record.condition, record.metric, value, str(record.n), against, " ".join(record.flags)]

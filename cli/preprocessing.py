@@ -276,7 +276,7 @@ def _cell(record: Record | None) -> str:
     found = record.comparison
     if found is None:
         return f"{record.value:.3f}"
-    return f"{record.value:.3f} {found.difference:+.3f}{'' if found.verdict == 'not distinguishable' else '*'}"
+    return f"{record.value:.3f} {found.difference:+z.3f}{'' if found.verdict == 'not distinguishable' else '*'}"
 
 
 def _table(records: Sequence[Record], claims: Sequence[Claim]) -> str:
@@ -288,7 +288,7 @@ def _table(records: Sequence[Record], claims: Sequence[Claim]) -> str:
 
 def _row(record: Record) -> list[str]:
     found = record.comparison
-    compared = "" if found is None else f"{found.difference:+.3f} {found.verdict} ({found.reference})"
+    compared = "" if found is None else f"{found.difference:+z.3f} {found.verdict} ({found.reference})"
     notes = [str(record.identity.get("cell", "")), *record.flags]
     return [
         record.engine,

@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         undecodable = [{"name": name, "reason": reason} for name, reason in broken.items()]
         print_json({"records": [record.to_json() for record in found], "undecodable": undecodable})
     else:
-        print(_table(found))
+        print(_matrix(found), _table(found), sep="\n\n")
         print(*(f"left out: {name}: {reason}\n" for name, reason in broken.items()), sep="", end="")
     return _PARTIAL if broken or any_failed(found) else 0
 
@@ -137,6 +137,19 @@ def _pipeline(path: Path, reference: Pipeline) -> Pipeline:
     card = read_card(path)
     declared = Pipeline.from_mapping(card.preset) if card is not None and card.preset else reference
     return replace(declared, size=reference.size, layout="nchw", dtype="float32")
+
+
+def _matrix(found: Sequence[Record]) -> str:
+    """Set one row per source and one column per engine."""
+    cells = {(str(r.identity["source"]), r.engine): r for r in found if r.metric == "transfer"}
+    sources, engines = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    rows = [[source, *(_value(cells[source, engine]) for engine in engines)] for source in sources]
+    title = "share fooled of the images that source and engine both get right"
+    return f"{title}\n{table(['examples from', *engines], rows)}"
+
+
+def _value(record: Record) -> str:
+    return f"{record.value:.3f}" if record.n else "-"
 
 
 def _table(found: Sequence[Record]) -> str:

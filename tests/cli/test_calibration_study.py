@@ -52,6 +52,7 @@ def test_an_engine_that_fails_is_noted_below_the_others_and_makes_the_run_partia
     code, out, _ = command(*study(pool, "-o", tmp_path / "study.json"))
 
     assert code == 3
+    assert "-0.0" not in out
     assert "note: random:8,seed=1/minmax: failed: The engine died." in out
     assert "random:8,seed=2" in out
     assert len(json.loads((tmp_path / "study.json").read_text())["records"]) > 20

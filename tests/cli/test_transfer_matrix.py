@@ -35,6 +35,17 @@ def test_a_cell_without_a_number_is_printed_with_its_reason(command, engines, fr
     assert "nan" not in out
 
 
+def test_the_matrix_of_sources_and_engines_stands_above_its_records(command, engines):
+    code, out, _ = command(*matrix(engines))
+
+    lines = out.splitlines()
+    assert code == 0
+    assert "share fooled" in lines[0]
+    assert lines[1].split() == ["examples", "from", "embedded.fp32", "embedded.w8a8"]
+    assert [line.split()[0] for line in lines[3:5]] == ["embedded.fp32", "embedded.w8a8"]
+    assert all(len(line.split()) == 3 for line in lines[3:5])
+
+
 def test_an_image_that_does_not_decode_is_named_with_its_reason(command, engines, tmp_path):
     folder = tmp_path / "images" / "balloon"
     folder.mkdir(parents=True)
