@@ -16,11 +16,12 @@ from ..core.files import sha256_file
 from ..core.precision import Precision
 from ..core.provenance import available_cores, package_versions
 from ..core.record import Record
-from ..evaluate.attacks.catalog import ATTACKS, TransferEntry, parse_attack
+from ..evaluate.attacks.catalog import parse_attack, transfer_entry
 from ..evaluate.attacks.gradient import TransferTask
 from ..evaluate.calibration_records import FLOAT, METRICS
 from ..evaluate.calibration_sets import calibration_sets
 from ..evaluate.calibration_study import Exam, StudyPlan, calibration_study
+from ..evaluate.conditions import Condition
 from ..evaluate.rates import any_failed
 from ..evaluate.twin.twin import Twin
 from ..export.onnx_file import read_model
@@ -71,12 +72,14 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         threads=options.threads,
     )
+    condition = parse_attack(options.attack)
+    transfer_entry(condition)
     model, pipeline = _model(options)
     data, pool = _apart(options)
     twin = _twin(model, pipeline, options.threads)
-    progress.stage(f"Attacking {len(data)} images with {options.attack}")
-    exam = _exam(options, data, pipeline, twin)
     sets = calibration_sets(pool, pipeline, size=options.calib_size, seed=options.seed, twin=twin)
+    progress.stage(f"Attacking {len(data)} images with {condition.label}")
+    exam = _exam(options, condition, data, pipeline, twin)
     records = calibration_study(
         model, sets, exam, plan, progress=lambda name: progress.stage(f"Calibrating with {name}")
     )
@@ -122,11 +125,9 @@ def _twin(model: ModelProto, pipeline: Pipeline, threads: int | None) -> Twin | 
         return None  # the study says so where the twin is missed
 
 
-def _exam(options: argparse.Namespace, data: Dataset, pipeline: Pipeline, twin: Twin | None) -> Exam:
-    condition = parse_attack(options.attack)
-    entry = ATTACKS[condition.name]
-    if not isinstance(entry, TransferEntry):
-        raise InputError(f"Expected a transfer attack, got '{condition.name}', which asks the engine or learns first.")
+def _exam(
+    options: argparse.Namespace, condition: Condition, data: Dataset, pipeline: Pipeline, twin: Twin | None
+) -> Exam:
     source = twin if options.surrogate is None else Twin.open(options.surrogate, pipeline, threads=options.threads)
     if source is None:
         raise UnsupportedError("The model has an operator without a gradient rule. Pass --surrogate FILE.")
@@ -137,7 +138,7 @@ def _exam(options: argparse.Namespace, data: Dataset, pipeline: Pipeline, twin: 
     task = TransferTask(
         images=loaded.images, labels=loaded.labels, hashes=loaded.hashes, source=source, seed=options.seed
     )
-    adversarials = entry.craft(task, dict(condition.settings)).adversarials
+    adversarials = transfer_entry(condition).craft(task, dict(condition.settings)).adversarials
     return Exam(images=loaded.images, adversarials=adversarials, labels=loaded.labels, attack=condition.label)
 
 

@@ -102,7 +102,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
     Raises:
         InputError: If a target, the data or a setting cannot be used.
     """
-    progress.stage(f"Opening {len(request.targets)} engines")
+    progress.stage(f"Opening {', '.join(request.targets)}")
     with opened_targets(
         request.targets, preset=request.preset, threads=request.threads, batch=request.batch, door=request.door
     ) as targets:

@@ -12,7 +12,7 @@ from ..core.errors import InputError, UnsupportedError
 from ..core.files import sha256_file
 from ..core.provenance import available_cores
 from ..core.record import Record
-from ..evaluate.attacks.catalog import parse_attack
+from ..evaluate.attacks.catalog import parse_attack, transfer_entry
 from ..evaluate.rates import any_failed
 from ..evaluate.suites import preset_condition
 from ..evaluate.transfer_matrix import Pictures, Source, transfer_matrix
@@ -61,6 +61,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     condition = parse_attack(options.attack)
+    transfer_entry(condition)
     for name in options.shift:
         preset_condition(name)
     progress = Progress(quiet=options.quiet)

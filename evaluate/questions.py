@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from ..core.errors import InputError
 from ..inputs.pipeline import Pipeline
-from .attacks.catalog import ATTACKS, TransferEntry
+from .attacks.catalog import transfer_entry
 from .attacks.gradient import TransferTask
 from .conditions import CLEAN, Condition
 from .model_target import model_target
@@ -54,10 +53,8 @@ def questions_under(task: TransferTask, attacks: Sequence[Condition], *, pipelin
     """
     versions = {CLEAN.label: task.images}
     for condition in attacks:
-        entry = ATTACKS.get(condition.name) if condition.kind == "attack" else None
-        if not isinstance(entry, TransferEntry):
-            raise InputError(f"Expected a transfer attack, got '{condition.label}'. Known: fgsm, pgd, mifgsm.")
-        versions[condition.label] = entry.craft(task, dict(condition.settings)).adversarials
+        made = transfer_entry(condition).craft(task, dict(condition.settings))
+        versions[condition.label] = made.adversarials
     labels = np.asarray(task.labels, dtype=np.int64)
     return Questions(versions=versions, labels=labels, pipeline=pipeline, seed=task.seed)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, RobustMQError
 from ..core.record import Record
 from ..core.statistics import Interval, wilson
-from .attacks.catalog import ATTACKS, TransferEntry
+from .attacks.catalog import TransferEntry, transfer_entry
 from .attacks.gradient import TransferTask
 from .conditions import Condition
 from .masking import ZERO_GRADIENT_LIMIT
@@ -92,10 +92,7 @@ def transfer_matrix(
     Raises:
         InputError: If the condition is no transfer attack.
     """
-    entry = ATTACKS.get(condition.name)
-    if not isinstance(entry, TransferEntry):
-        raise InputError(f"Expected a transfer attack, got '{condition.label}'. Others ask the engine or learn first.")
-    matrix = _Matrix(targets, pictures, condition, entry, routes, seed)
+    matrix = _Matrix(targets, pictures, condition, transfer_entry(condition), routes, seed)
     return [row for source in sources for row in matrix.rows(source)]
 
 

@@ -166,6 +166,21 @@ def parse_attack(spec: str) -> Condition:
     return Condition(kind="attack", name=name, settings=tuple(settings.items()), words=named)
 
 
+def transfer_entry(condition: Condition) -> TransferEntry:
+    """Give the entry of an attack that makes its images on a model's gradients alone.
+
+    Raises:
+        InputError: If the attack is another kind.
+    """
+    entry = ATTACKS.get(condition.name) if condition.kind == "attack" else None
+    if isinstance(entry, TransferEntry):
+        return entry
+    known = ", ".join(sorted(name for name, other in ATTACKS.items() if isinstance(other, TransferEntry)))
+    raise InputError(
+        f"Expected a transfer attack, got '{condition.name}'; others ask the engine or learn first. Known: {known}."
+    )
+
+
 def is_transfer(condition: Condition) -> bool:
     """Tell whether a condition is an attack made on another model alone, so that every engine is shown the same."""
     return condition.kind == "attack" and isinstance(ATTACKS.get(condition.name), TransferEntry | LearnedEntry)

@@ -75,5 +75,10 @@ def test_bad_settings_are_refused_in_a_sentence(refused, pool, more, said):
     assert said in refused(*study(pool, *more))
 
 
+@pytest.mark.parametrize("more", [("--attack", "square"), ("--calib-size", "17")])
+def test_what_is_refused_is_refused_before_images_are_attacked(refused, pool, more):
+    assert "Attacking" not in refused(*study(pool, *more))
+
+
 def test_a_folder_that_is_not_there_is_refused(refused, pool, tmp_path):
     assert "gone" in refused("calibration-study", assets.model_path(), "--calib", tmp_path / "gone", "--data", pool)

@@ -59,6 +59,12 @@ def test_an_image_that_does_not_decode_is_named_with_its_reason(command, engines
     assert "left out: balloon/torn.jpg: " in out
 
 
+def test_an_attack_that_is_no_transfer_attack_is_refused_before_engines_are_opened(refused):
+    said = refused("transfer-matrix", "nothing.onnx", "--data", "nowhere", "--attack", "square")
+
+    assert "Expected a transfer attack, got 'square'" in said
+
+
 def test_engines_can_be_isolated(command, engines):
     plain, apart = (command(*matrix(engines, "--json", *flags)) for flags in ((), ("--isolate",)))
 
