@@ -123,7 +123,7 @@ class _Matrix:
             if examples is None:
                 found.append(self._transfer(target, source, wilson(0, 0), (refusal,)))
             else:
-                found += self._cell(target, source, examples)
+                found += [self._fooled(target, source, examples), *self._verdict(target, source, examples)]
         return found
 
     def _agreement(self, source: Source) -> Agreement | None:
@@ -144,18 +144,15 @@ class _Matrix:
         flags = ("zero-gradients",) if made.zero_gradient_share > ZERO_GRADIENT_LIMIT else ()
         return _Examples(images=made.adversarials, knows=knows, flags=flags)
 
-    def _cell(self, target: Target, source: Source, examples: _Examples) -> list[Record]:
+    def _fooled(self, target: Target, source: Source, examples: _Examples) -> Record:
         labels = self._pictures.labels
         try:
             both = examples.knows & answers(self._clean_scores(target)).right(labels)
             shown = answer(target, examples.images)
-            passed = share(~shown.right(labels)[both])
-            return [
-                self._transfer(target, source, passed, (*examples.flags, *shown.flags)),
-                *self._verdict(target, source, examples),
-            ]
         except RobustMQError as error:
-            return [self._failed(target, source, error)]
+            return self._failed(target, source, error)
+        fooled = share(~shown.right(labels)[both])
+        return self._transfer(target, source, fooled, (*examples.flags, *shown.flags))
 
     def _verdict(self, target: Target, source: Source, examples: _Examples) -> list[Record]:
         if not self._routes:

@@ -143,6 +143,19 @@ def test_an_engine_that_breaks_costs_its_own_cells_alone(
     }
 
 
+def test_an_engine_that_breaks_has_a_row_for_every_route_too(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, dying: Callable[[Target, int], Target]
+) -> None:
+    source = Source(name="S", kind="surrogate", sha256="s", twin=twins[0])
+
+    found = transfer_matrix([source], [dying(engines[0], 0)], pictures, ATTACK, routes=all_routes(qualities=(90,)))
+
+    assert [(cell.condition.partition(" via ")[2], cell.metric) for cell in found] == [
+        *(("", "transfer"), ("lossless", "survival"), ("jpeg:90", "survival"))
+    ]
+    assert {cell.flags for cell in found} == {("failed: RuntimeError: out of order",)}
+
+
 def test_an_engine_that_never_answers_is_a_row_for_every_source(
     engines: list[Target], twins: list[Twin], pictures: Pictures, dying: Callable[[Target, int], Target]
 ) -> None:
