@@ -41,6 +41,9 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+# How long the thread by which grpcio watches a channel may look at it after its last watcher has gone: 0.2 s, and some
+# to wake up. A channel closed under its eyes makes it die with a stack trace.
+_LAST_LOOK_S = 0.3
 _DISTRUST = ("certificate verify failed", "certificate_verify_failed", "hostname verification", "peer name")
 
 
@@ -63,6 +66,7 @@ class GrpcWire:
         self._retrier = Retrier(policy)
         self._model: ServerModel | None = None
         self._connections = 0
+        self._closed = False
         self._channel = _channel(self._grpc, address)
         self._channel.subscribe(self._note)
 
@@ -122,8 +126,12 @@ class GrpcWire:
         return read_statistics(self._optional("ModelStatistics", messages.STATISTICS))
 
     def close(self) -> None:
-        """Close the channel."""
-        self._channel.close()
+        """Close the channel; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._channel.unsubscribe(self._note)
+            time.sleep(_LAST_LOOK_S)
+            self._channel.close()
 
     @property
     def _described(self) -> ServerModel:

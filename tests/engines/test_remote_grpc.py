@@ -3,6 +3,7 @@
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,32 @@ def test_uint8_images_and_scores_keep_their_levels(grpc_v2: ModuleType, service,
         np.testing.assert_array_equal(engine.infer(images), images.reshape(9, -1)[:, :5])
         assert engine.spec.output_kind == "uint8-scores"
         engine.close()
+
+
+def noted(name: str, times: dict[str, float]) -> Callable[..., Any]:
+    whole = getattr(grpc._channel.Channel, name)
+
+    def call(*given: Any) -> Any:
+        times.setdefault(name, time.monotonic())
+        return whole(*given)
+
+    return call
+
+
+def test_a_channel_is_closed_when_nothing_watches_it_any_more(
+    grpc_v2: ModuleType, service, monkeypatch: pytest.MonkeyPatch
+):
+    """One closed between two looks of grpcio's thread made that die with a stack trace, once in thousands of times."""
+    times: dict[str, float] = {}
+    with grpc_v2.served(service) as url:
+        engine = RemoteEngine.open(url)
+        for name in ("unsubscribe", "close"):
+            monkeypatch.setattr(grpc._channel.Channel, name, noted(name, times))
+
+        engine.close()
+        engine.close()
+
+    assert times["close"] - times["unsubscribe"] > 0.2  # the length of a look
 
 
 def test_the_server_is_described_and_timed_as_over_http(engine: RemoteEngine):
