@@ -1,8 +1,8 @@
 """Claim: RayS, which sees labels alone, keeps an INT8 engine busy 90 % of the wall time.
 
-Method, engine and images of `bench_square.py`: ResNet20 INT8 on CIFAR-10, eps 8, at most 1000 queries an image, one
-thread, batch 64. Asserted first: the same bits at batch 1, 32 and all images and with two threads for one, no claim
-that the engine denies, nothing beyond eps.
+Method, engines and images of `bench_square.py`: ResNet20 INT8 on CIFAR-10, or MobileNetV2 (`--net`), eps 8, at most
+1000 queries an image, one thread, batch 64. Asserted first: the same bits at batch 1, 32 and all images and with two
+threads for one, no claim that the engine denies, nothing beyond eps.
 
     ROBUSTMQ_DATA=... python benchmarks/bench_rays.py --rays .../RayS.py --art --foolbox    # for the record
     ROBUSTMQ_DATA=... python benchmarks/bench_rays.py --images 4 --queries 100 --rounds 1 --no-save
@@ -168,7 +168,7 @@ def main() -> None:
 def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = provenance()
-    settings = {key: getattr(options, key) for key in ("images", "eps", "queries", "rounds", "threads")}
+    settings = {key: getattr(options, key) for key in ("net", "images", "eps", "queries", "rounds", "threads")}
     settings |= {"batch": BATCH, "best_batch": subject.best_batch, "seed": SEED, "attacked": len(subject.images)}
     document = {
         "date": today,
@@ -180,7 +180,7 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
         "provenance": made,
     }
     version = made["packages"].get("onnxruntime", "unknown")
-    path = Path(__file__).parent / "results" / f"rays_{today}_onnxruntime-{version}.json"
+    path = Path(__file__).parent / "results" / f"rays_{options.net}_{today}_onnxruntime-{version}.json"
     write_json(path, document)
     print(f"written: {path.name}")
 

@@ -1,8 +1,8 @@
 """Claim: Square on an INT8 engine fools at least 99 % of the images and keeps the engine busy 92 % of the wall time.
 
-ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-max ranges of 256 other images), eps 8,
-at most 1000 queries an image, one thread, batch 64. Reference implementations run beside ours on the same engine and
-images:
+ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-max ranges of 256 other images), or with
+``--net mobilenet_v2`` that net on ImageNet images (128 others); eps 8, at most 1000 queries an image, one thread, batch
+64. Reference implementations run beside ours on the same engine and images:
 
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --autoattack .../autoattack/square.py --torchattacks --art
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 20 --rounds 1 --no-save
@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from square_contender import Outcome, art_square, load_autoattack, torch_square, torchattacks_square, versions
-from square_subject import BATCH, SEED, Floats, Subject, open_subject
+from square_subject import BATCH, NETS, SEED, Floats, Subject, open_subject
 
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
@@ -196,6 +196,7 @@ def show(row: dict[str, Any]) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is attacked, how often, and whether it is kept."""
+    parser.add_argument("--net", choices=NETS, default="resnet20")
     parser.add_argument("--engine", type=Path, help="an ONNX file instead of the INT8 build made here")
     parser.add_argument("--art", action="store_true", help="run the adversarial-robustness-toolbox too")
     parser.add_argument("--images", type=int, default=200)
@@ -237,7 +238,7 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     made = provenance()
     version = made["packages"].get("onnxruntime", "unknown")
-    settings = {key: getattr(options, key) for key in ("images", "eps", "queries", "rounds", "threads")}
+    settings = {key: getattr(options, key) for key in ("net", "images", "eps", "queries", "rounds", "threads")}
     document = {
         "date": today,
         "settings": settings
@@ -248,7 +249,7 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
         "contenders": versions(options),
         "provenance": made,
     }
-    path = Path(__file__).parent / "results" / f"square_{today}_onnxruntime-{version}.json"
+    path = Path(__file__).parent / "results" / f"square_{options.net}_{today}_onnxruntime-{version}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, document)
     print(f"written: {path.name}")

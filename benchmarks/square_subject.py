@@ -1,4 +1,4 @@
-"""The engine and the images of bench_square.py: ResNet20, INT8 by ONNX Runtime's quantizer, on CIFAR-10."""
+"""The engines and the images of bench_square.py and bench_rays.py: INT8 by ONNX Runtime's quantizer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,26 @@ from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.pipeline import Pipeline
 from robustmq_trt.inputs.sources import open_dataset
 
-CALIBRATION = 256
 BATCHES = (1, 8, 16, 32, 64, 128)
 BATCH = 64
 SEED = 0
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A float model, and the images that it is calibrated with and attacked on."""
+
+    model: str
+    images: str
+    preset: str
+    calibration: int
+
+
+NETS = {
+    "resnet20": Net("resnet20_cifar10_float.onnx", "cifar10_2000", "cifar10", 256),
+    "mobilenet_v2": Net("mobilenet_v2_float.onnx", "imagenet600", "tflite-mobilenet", 128),
+}
 
 
 @dataclass
@@ -60,10 +75,11 @@ class Subject:
 
 
 def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subject:
-    pipeline = find_preset("cifar10")
-    calibration, rest = open_dataset(data / "data" / "cifar10_2000").split(CALIBRATION, SEED)
+    net = NETS[options.net]
+    pipeline = find_preset(net.preset)
+    calibration, rest = open_dataset(data / "data" / net.images).split(net.calibration, SEED)
     seen, candidates = (load_images(part, pipeline, threads=1) for part in (calibration, rest))
-    source = data / "models" / "resnet20_cifar10_float.onnx"
+    source = data / "models" / net.model
     engine = OnnxRuntimeEngine.open(
         options.engine or build(source, pipeline.tensor(seen.images), folder), threads=options.threads
     )
@@ -91,7 +107,7 @@ def build(source: Path, tensors: Floats, folder: Path) -> Path:
     """INT8 by ONNX Runtime's quantizer, so that the engine under attack is nobody's in this comparison."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    target = folder / "r20_int8.onnx"
+    target = folder / "int8.onnx"
     logging.disable(logging.WARNING)
     quantize_static(
         shutil.copy(source, folder),  # it writes files beside the model it reads
