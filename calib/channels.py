@@ -11,7 +11,7 @@ import onnx
 from ..core.errors import InputError
 from .graph import model_input
 from .histogram import Floats
-from .probe import open_session
+from .probe import open_model
 
 _LEAST = 1e-5  # magnitudes below count as this, so that a ratio to a dead channel stays finite
 
@@ -75,10 +75,10 @@ def channel_ranges(
         InputError: If there is no image, or an activation is not finite.
         UnsupportedError: If ONNX Runtime is not installed.
     """
-    session, source = open_session(model, tuple(tensors)), model_input(model).name
+    opened, source = open_model(model, tuple(tensors)), model_input(model).name
     found: dict[str, ChannelRange] = {}
     for batch in batches:
-        for name, values in zip(tensors, session.run(list(tensors), {source: batch}), strict=True):
+        for name, values in zip(tensors, opened.session.run(list(tensors), {source: batch}), strict=True):
             now = _range(name, values)
             found[name] = found[name].union(now) if name in found else now
     if tensors and not found:

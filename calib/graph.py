@@ -7,6 +7,7 @@ from collections import Counter
 import onnx
 
 from ..core.errors import InputError
+from .weightless import without_weights
 
 _ABSORBED = ("Relu", "Clip")
 
@@ -43,7 +44,7 @@ def activation_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     Reference:
         ``CalibraterBase.select_tensors_to_calibrate`` in onnxruntime/quantization/calibrate.py.
     """
-    floats = _float_tensors(onnx.shape_inference.infer_shapes(model).graph)
+    floats = _float_tensors(onnx.shape_inference.infer_shapes(without_weights(model)).graph)
     constants = {tensor.name for tensor in model.graph.initializer}
     wanted: dict[str, None] = {value.name: None for value in model.graph.input}
     for node in model.graph.node:

@@ -21,7 +21,7 @@ from ..core.errors import InputError
 from ..core.provenance import available_cores
 from .graph import model_input
 from .histogram import Floats, Observed, count_values, grid_exponent, scratch
-from .probe import Probe, open_session
+from .probe import Probe, open_model
 
 Progress = Callable[[int], None]
 
@@ -62,8 +62,8 @@ def observe(
         UnsupportedError: If ONNX Runtime is not installed.
     """
     workers = min(threads or available_cores(), _MOST_WORKERS)
-    session = open_session(model, plan.tensors)
-    observers = [_Observer(Probe(session, plan.tensors), plan) for _ in range(workers)]
+    opened = open_model(model, plan.tensors)
+    observers = [_Observer(Probe(opened, plan.tensors), plan) for _ in range(workers)]
     _run_all(observers, _inputs(model, batches), progress)
     parts = [observer.seen for observer in observers if observer.seen]
     if not parts:

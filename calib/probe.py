@@ -9,24 +9,39 @@ Runtime's convolutions round differently with the number of threads (3e-7 on Res
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from ..core.errors import InputError, UnsupportedError
+from .graph import model_input
 from .histogram import Floats
+from .weightless import large_weights, without_weights
 
 
-def open_session(model: onnx.ModelProto, tensors: tuple[str, ...]) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model ready to run.
+
+    Attributes:
+        session: An ``onnxruntime.InferenceSession`` on the CPU.
+        weights: The ``onnxruntime.OrtValue`` of each large weight. The session computes on their memory and does not
+            own it, so both have to live equally long.
+    """
+
+    session: Any
+    weights: tuple[Any, ...]
+
+
+def open_model(model: onnx.ModelProto, tensors: tuple[str, ...]) -> OpenModel:
     """Open the model with the named activations as additional outputs.
 
     Args:
         model: A float classifier; it is not changed.
-        tensors: Activations to make visible.
-
-    Returns:
-        An ``onnxruntime.InferenceSession`` on the CPU.
+        tensors: Activations to make visible, float32.
 
     Raises:
         UnsupportedError: If ONNX Runtime is not installed.
@@ -41,29 +56,36 @@ def open_session(model: onnx.ModelProto, tensors: tuple[str, ...]) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed as well
+    named = large_weights(model)
+    weights = [onnxruntime.OrtValue.ortvalue_from_numpy(values) for values in named.values()]
+    options.add_external_initializers(list(named), weights)
     content = _with_outputs(model, tensors).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return OpenModel(session=session, weights=tuple(weights))
 
 
 def _with_outputs(model: onnx.ModelProto, tensors: tuple[str, ...]) -> onnx.ModelProto:
-    typed = onnx.shape_inference.infer_shapes(model)
-    present = {value.name for value in typed.graph.output}
-    typed.graph.output.extend(
-        value for value in typed.graph.value_info if value.name in tensors and value.name not in present
+    copy = without_weights(model)
+    present = {model_input(model).name, *(value.name for value in copy.graph.output)}
+    copy.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in dict.fromkeys(tensors)
+        if name not in present
     )
-    return typed
+    return copy
 
 
 class Probe:
     """The buffers of one thread and the way images pass through them."""
 
-    def __init__(self, session: Any, tensors: tuple[str, ...]) -> None:
-        self._session = session
-        self._input = session.get_inputs()[0].name
+    def __init__(self, opened: OpenModel, tensors: tuple[str, ...]) -> None:
+        self._opened = opened  # the weights, too
+        self._session = opened.session
+        self._input = self._session.get_inputs()[0].name
         self._tensors = tensors
-        self._outputs = [value.name for value in session.get_outputs() if value.name in tensors]
+        self._outputs = [value.name for value in self._session.get_outputs() if value.name in tensors]
         self._buffers: dict[str, Floats] = {}
-        self._binding = session.io_binding()
+        self._binding = self._session.io_binding()
 
     def activations(self, images: Floats) -> Iterator[tuple[str, Floats]]:
         """Run the model and give each wanted activation in the order of computation.
