@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 
 from ...core.errors import InputError, unknown
@@ -199,6 +200,7 @@ class Corners:
 
     def __init__(self, image: Image, eps: int) -> None:
         low, high = bounds(image, eps)
+        self._channels = cv2.split(low), cv2.split(high)
         self._made: list[Image | None] = [low, None, None, None, None, None, None, high]
 
     def __getitem__(self, colour: int) -> Image:
@@ -207,11 +209,8 @@ class Corners:
         return self._make(colour) if corner is None else corner
 
     def _make(self, colour: int) -> Image:
-        low, high = self[0], self[7]
-        corner = low.copy()
-        for channel in range(3):
-            if colour & (4 >> channel):
-                corner[..., channel] = high[..., channel]
+        bits = colour >> 2, colour >> 1 & 1, colour & 1
+        corner: Image = cv2.merge([self._channels[bit][channel] for channel, bit in enumerate(bits)])
         self._made[colour] = corner
         return corner
 
