@@ -16,10 +16,10 @@ Every delivered image is rounded to grey levels and judged once more by the prod
 implementation believes, "verified" what holds within eps. Useful utilisation is the product of three shares: "engine",
 the engine's time in the wall time (median of the rounds); "speed", the time an image takes the bare engine at its best
 batch in a tight loop to the time it took inside the attack; "useful", the evaluations our run needs to those the
-implementation makes. Speed is measured in a run of its own, where every fourth call is followed at once by a bare one,
-and compares medians: on a machine whose speed drifts, only neighbours in time can be compared. ART is slow and runs
-once. Inside the clock: the whole attack from uint8 or float images, preprocessing included. Outside: decoding,
-opening, warm-up, verification.
+implementation makes. Speed is measured in a run of its own, where every fourth call is followed at once by a bare one;
+it is the sum of what the images of those calls would have cost bare to the sum of what they cost: on a machine whose
+speed drifts, only neighbours in time can be compared. ART is slow and runs once. Inside the clock: the whole attack
+from uint8 or float images, preprocessing included. Outside: decoding, opening, warm-up, verification.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class Probe:
         self._engine = subject.engine
         self.spec, self.provenance = subject.engine.spec, subject.engine.provenance
         self.calls = 0
-        self.inside_s: list[float] = []
-        self.bare_s: list[float] = []
+        self.inside_s = self.bare_s = 0.0
 
     def infer(self, batch: Floats) -> Floats:
         """Scores of a batch."""
@@ -72,8 +71,8 @@ class Probe:
         seconds = (time.perf_counter_ns() - began) / 1e9
         self.calls += 1
         if self.calls % 4 == 0:
-            self.inside_s.append(seconds / len(batch))
-            self.bare_s.append(self._subject.bare(self._subject.best_batch, 1))
+            self.inside_s += seconds
+            self.bare_s += self._subject.bare(self._subject.best_batch, 1) * len(batch)
         return scores
 
 
@@ -149,7 +148,7 @@ def measure(subject: Subject, rivals: list[Contender], rounds: int) -> None:
     for rival in rivals:
         probe = Probe(subject)
         rival.run(replace(subject, engine=probe))
-        rival.speed = statistics.median(probe.bare_s) / statistics.median(probe.inside_s)
+        rival.speed = probe.bare_s / probe.inside_s
 
 
 def summarise(subject: Subject, rival: Contender, needed: int) -> dict[str, Any]:

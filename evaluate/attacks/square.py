@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -34,17 +34,6 @@ _RUN_LENGTH = 10_000
 _PROPOSALS_PER_BLOCK = 64
 _LOW_WORD = 0xFFFFFFFF
 _CHANNEL_BITS = np.array([1 << 63, 1 << 62, 1 << 61], dtype=np.uint64)
-
-
-class Schedule(NamedTuple):
-    """Side of the square by iteration: ``sides[k]`` holds from iteration ``starts[k]`` on."""
-
-    starts: tuple[int, ...]
-    sides: tuple[int, ...]
-
-    def side(self, iteration: int) -> int:
-        """Give the side of the square at one iteration, counted from zero."""
-        return self.sides[bisect_right(self.starts, iteration) - 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +97,7 @@ class SquareState:
         self._best = image  # what is delivered; becomes an own copy with the first start inside the ball
         # Set up by the second proposal: most images of a long list wait for their turn without them.
         self._corners: Corners
-        self._schedule: Schedule
+        self._sides: tuple[int, ...]
         self._draws: Iterator[list[int]]
         self._window: tuple[slice, slice]
         self._patch: Image  # what the last proposal holds in the window
@@ -162,7 +151,7 @@ class SquareState:
         self._margin = float("nan")  # that of the clean image does not belong to the start
         self._corners = Corners(self._image, self._attack.eps)
         low, high = self._corners[0], self._corners[7]
-        self._schedule = square_schedule(self._attack.budget, height, width, self._attack.p_init)
+        self._sides = square_schedule(self._attack.budget, height, width, self._attack.p_init)
         self._draws = _draws(self._rng)
         if self._start is None:
             self._best = stripes(low, high, self._rng)
@@ -173,10 +162,11 @@ class SquareState:
         if not self._moved:
             canvas[self._window] = self._below_patch
         height, width, _ = self._image.shape
-        side = self._schedule.side(self._asked - 2)
+        side = self._sides[self._asked - 2]
         place_word, colour_word = next(self._draws)
-        row = _below(height - side + 1, place_word >> 32)
-        column = _below(width - side + 1, place_word & _LOW_WORD)
+        # A 32-bit word becomes a number below a count by their product's upper half: uneven by at most count / 2**32.
+        row = (place_word >> 32) * (height - side + 1) >> 32
+        column = (place_word & _LOW_WORD) * (width - side + 1) >> 32
         window = slice(row, row + side), slice(column, column + side)
         colour = colour_word >> 61
         patch, below_patch = self._corners[colour][window], self._best[window]
@@ -184,7 +174,7 @@ class SquareState:
         if patch.item(0) == below_patch.item(0) and patch.tobytes() == below_patch.tobytes():
             # A query that changes nothing is wasted. The other seven colours all change something (eps >= 1), so this
             # draws as the reference's redraw until it changes does, without a loop.
-            colour = (colour + 1 + _below(7, colour_word & _LOW_WORD)) & 7
+            colour = (colour + 1 + ((colour_word & _LOW_WORD) * 7 >> 32)) & 7
             patch = self._corners[colour][window]
         canvas[window] = patch
         self._window, self._patch, self._below_patch = window, patch, below_patch
@@ -234,7 +224,7 @@ def stripes(low: Image, high: Image, rng: np.random.Generator) -> Image:
 
 
 @lru_cache(maxsize=64)  # all images of a run share it
-def square_schedule(budget: int, height: int, width: int, p_init: float) -> Schedule:
+def square_schedule(budget: int, height: int, width: int, p_init: float) -> tuple[int, ...]:
     """Give the side of the square by iteration, the paper's schedule stretched over the budget.
 
     Args:
@@ -244,15 +234,16 @@ def square_schedule(budget: int, height: int, width: int, p_init: float) -> Sche
         p_init: Share of the pixels in the first square.
 
     Returns:
-        Sides of ``round(sqrt(p height width))`` pixels, at least one and at most the shorter side of the image.
+        For each of ``budget`` iterations the side, ``round(sqrt(p height width))`` pixels, at least one and at most the
+        shorter side of the image.
 
     Reference:
         Andriushchenko et al. 2020, arXiv 1912.00049, section 5: p halves after 10, 50, 200, 500, 1000, 2000, 4000, 6000
         and 8000 of 10 000 iterations.
     """
-    starts = [0, *(-(-(halving + 1) * budget // _RUN_LENGTH) for halving in _HALVINGS)]
-    sides = [round((p_init / 2**k * height * width) ** 0.5) for k in range(len(starts))]
-    return Schedule(tuple(starts), tuple(min(max(side, 1), height, width) for side in sides))
+    sides = [round((p_init / 2**k * height * width) ** 0.5) for k in range(len(_HALVINGS) + 1)]
+    fitting = [min(max(side, 1), height, width) for side in sides]
+    return tuple(fitting[bisect_left(_HALVINGS, i * _RUN_LENGTH // budget)] for i in range(budget))
 
 
 def _draws(rng: np.random.Generator) -> Iterator[list[int]]:
@@ -262,8 +253,3 @@ def _draws(rng: np.random.Generator) -> Iterator[list[int]]:
     """
     while True:
         yield from rng.bit_generator.random_raw(2 * _PROPOSALS_PER_BLOCK).reshape(-1, 2).tolist()
-
-
-def _below(count: int, word: int) -> int:
-    """Map a 32-bit word to 0..count-1; uneven by at most count / 2**32."""
-    return (word * count) >> 32

@@ -30,14 +30,14 @@ def square_l2(scene: Scene) -> Search:
     """
     yield from scene.opening()
     image, eps = scene.image, scene.eps
-    schedule = square_schedule(scene.budget, image.shape[0], image.shape[1], _P_INIT)
+    sides = square_schedule(scene.budget, image.shape[0], image.shape[1], _P_INIT)
     moves = _Moves(image, eps, scene.rng)
     step = None if scene.start is None else scene.start.astype(np.float32) - image
     best = scaled(moves.tiles() if step is None or not step.any() else step, eps)
     answer = yield on_grid(image, best, eps)
     margin, iteration = answer.margin, 0
     while True:
-        attempt = moves.moved(best, max(3, schedule.side(iteration)))
+        attempt = moves.moved(best, max(3, sides[iteration]))
         answer = yield on_grid(image, attempt, eps)
         iteration += 1
         if answer.margin <= margin:

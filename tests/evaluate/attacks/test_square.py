@@ -86,16 +86,16 @@ def right(margin: float) -> Answer:
 
 @pytest.mark.parametrize("budget", [100, 1000, 3000, 10_000])
 def test_the_schedule_is_the_papers_stretched_over_the_budget(budget: int) -> None:
-    schedule = square_schedule(budget, 32, 32, 0.8)
+    sides = square_schedule(budget, 32, 32, 0.8)
 
     for iteration in range(budget):
         stretched = iteration * 10_000 // budget
         halvings = sum(stretched > end for end in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-        assert schedule.side(iteration) == max(1, round((0.8 / 2**halvings * 32 * 32) ** 0.5))
+        assert sides[iteration] == max(1, round((0.8 / 2**halvings * 32 * 32) ** 0.5))
 
 
 def test_a_square_is_never_larger_than_the_shorter_side() -> None:
-    assert square_schedule(1000, 4, 64, 1.0).side(0) == 4
+    assert square_schedule(1000, 4, 64, 1.0)[0] == 4
 
 
 def test_the_corners_are_the_ball_clipped_to_grey_levels() -> None:
