@@ -118,6 +118,10 @@ def outcome(done: Evaluated) -> str:
     cells: dict[str, list[str]] = {}
     for missing in done.document["totals"]["reasons"]:
         cells.setdefault(missing["reason"], []).append(missing["cell"])
+    for timing in done.document["latency"]:
+        if timing["verdict"] == "failed":
+            cell = f"latency, {timing['scenario']}, {timing['scope']} on {timing['engine']}"
+            cells.setdefault(timing["reason"], []).append(cell)
     failures = done.document["dataset"]["failures"]
     notes = [f"not measured: {', '.join(names)}: {reason}" for reason, names in cells.items()]
     notes += [f"left out: {failure['name']}: {failure['reason']}" for failure in failures[:_SHOWN]]

@@ -86,7 +86,7 @@ class Evaluated:
         report: The HTML report in it.
         document: The report as JSON data.
         records: Every measured number.
-        failed: Cells that broke.
+        failed: Cells and timings that broke.
     """
 
     folder: Path
@@ -147,7 +147,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
             document, found, totals = compose(store)
     report = write(document, folder)
     progress.close()
-    return Evaluated(folder=folder, report=report, document=document, records=found, failed=totals.failed)
+    failed = totals.failed + sum(figure["verdict"] == "failed" for figure in document["latency"])
+    return Evaluated(folder=folder, report=report, document=document, records=found, failed=failed)
 
 
 def _keep_report(folder: Path, progress: Progress) -> None:

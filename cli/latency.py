@@ -13,6 +13,7 @@ from ..engines.remote_statistics import times_apart
 from ..evaluate.energy import Energy
 from ..evaluate.energy_counters import Source, find_sources
 from ..evaluate.latency import Content, measure_latency
+from ..evaluate.rates import any_failed
 from ..evaluate.stopwatch import Budget
 from ..evaluate.timing import LatencyReport, Timing
 from ..inputs.dataset import Dataset, Sample
@@ -23,6 +24,7 @@ from .options import Subparsers, add_common, add_data, print_json, seconds, tabl
 from .progress import Progress
 from .targets import Opened, opened_targets
 
+_PARTIAL = 3
 _TIMED_IMAGES = 64
 _FULL_SECONDS = 5.0
 _SHORT_QUERIES, _SHORT_BATCHES = 100, (1, 8, 32)
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         servers = [_server_line(name, times) for name, times in apart.items()]
         print("\n\n".join([latency_table(report), *map(_energy_line, report.energies), *servers]))
-    return 0
+    return _PARTIAL if any_failed(report.records()) else 0
 
 
 def time_targets(
@@ -90,7 +92,7 @@ def time_targets(
 
 
 def report_figures(report: LatencyReport) -> list[dict[str, Any]]:
-    """Give the figures as the report's JSON data."""
+    """Give the figures as the report's JSON data; where an engine failed, one without a number, and the reason."""
     return [figure for timing in report.to_json()["timings"] for figure in _figures(timing)]
 
 
@@ -143,14 +145,16 @@ def _decodable(pipeline: Pipeline, sample: Sample) -> Content | None:
 
 
 def _figures(timing: dict[str, Any]) -> list[dict[str, Any]]:
+    none = {"value": None, "low": None, "high": None, "n": 0}
+    failed = {"p50" if timing["scenario"] == "single-stream" else "throughput": none}
     return [
         {
-            **{key: timing[key] for key in ("engine", "scenario", "scope", "verdict")},
+            **{key: timing[key] for key in ("engine", "scenario", "scope", "verdict", "reason")},
             "metric": "images_per_second" if name == "throughput" else f"{name}_ms",
             **{key: figure[key] for key in ("value", "low", "high", "n")},
             "clock": timing["definition"],
         }
-        for name, figure in timing["statistics"].items()
+        for name, figure in (timing["statistics"] or failed).items()
     ]
 
 
@@ -158,13 +162,13 @@ def _row(timing: Timing) -> list[str]:
     figures = ", ".join(f"{name} {i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for name, i in timing.statistics.items())
     ratio = timing.speedup
     against = "" if ratio is None else f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
-    verdict = "stable" if timing.stable else f"unstable ({timing.spread:.0%} between rounds)"
+    unstable = f"unstable ({timing.spread:.0%} between rounds)"
     return [
         timing.engine,
         timing.scenario,
         timing.scope,
         str(timing.batch),
-        f"{figures} {timing.unit}",
+        f"{figures} {timing.unit}" if figures else "-",
         against,
-        verdict,
+        timing.reason or ("stable" if timing.stable else unstable),
     ]

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..core.errors import RobustMQError
 from ..core.record import Record
 from ..core.statistics import Interval
 from .energy_counters import Source
+from .rates import FAILED
 from .spread import over_rounds
 from .stopwatch import Budget, Clock, Work
 
@@ -49,7 +51,7 @@ class Energy:
         return {**asdict(self), "counters": list(self.counters)}
 
     def record(self, *, seed: int, identity: Mapping[str, Any]) -> Record:
-        """Give the figure as a record; where nothing could be read, NaN with the flag ``unreadable``."""
+        """Give the figure as a record; without one NaN, flagged ``unreadable`` or by the failure of the engine."""
         found = self.per_image or Interval(value=math.nan, low=math.nan, high=math.nan, n=0)
         details = {"source": self.source, "batch": self.batch, "definition": self.definition, "reason": self.reason}
         return Record(
@@ -62,13 +64,13 @@ class Energy:
             n=found.n,
             seed=seed,
             unit=_UNIT,
-            flags=() if self.per_image else (UNREADABLE,),
+            flags=() if self.per_image else (self.reason if self.reason.startswith(FAILED) else UNREADABLE,),
             identity={**identity, **details},
         )
 
 
 def measure_energy(
-    works: Mapping[str, Work | None],
+    works: Mapping[str, Work | str],
     sources: Sequence[Source],
     *,
     budget: Budget,
@@ -77,21 +79,22 @@ def measure_energy(
     """Run engines in turns and read the counters around each turn.
 
     Args:
-        works: Target name to its call, or None where it runs on another machine.
+        works: Target name to its call, or why it has none: it runs elsewhere, or failed.
         sources: Counters of this machine; where none can be read, nothing is run.
         budget: Number of rounds; each work's ``seconds`` hold per round.
         clock: Nanoseconds from any origin.
 
     Returns:
-        One figure per target and source.
+        One figure per target and source; a work whose call raises a `RobustMQError` gets no more turns.
     """
-    here = {name: work for name, work in works.items() if work is not None}
+    here = {name: work for name, work in works.items() if isinstance(work, Work)}
     readable = [source for source in sources if source.counters]
     try:
-        rounds = _rounds(here, readable, budget, clock)
+        rounds, broken = _rounds(here, readable, budget, clock)
     except _SilentCounterError as error:
         sources = [replace(source, reason=f"a counter stopped answering: {error}") for source in sources]
-        rounds = {}
+        rounds, broken = {}, {}
+    works = {**works, **broken}
     return [_figure(name, works[name], source, rounds.get(name, []), readable) for name in works for source in sources]
 
 
@@ -101,12 +104,18 @@ class _SilentCounterError(Exception):
 
 def _rounds(
     works: Mapping[str, Work], readable: Sequence[Source], budget: Budget, clock: Clock
-) -> dict[str, list[_Turn]]:
+) -> tuple[dict[str, list[_Turn]], dict[str, str]]:
+    """Give the turns of each work that went through all of them, and why the others did not."""
     rounds: dict[str, list[_Turn]] = {name: [] for name in works}
+    broken: dict[str, str] = {}
     for turn in range(budget.rounds if readable else 0):
-        for name in list(works) if turn % 2 == 0 else reversed(list(works)):
-            rounds[name].append(_turn(works[name], readable, clock))
-    return rounds
+        for name in list(rounds) if turn % 2 == 0 else reversed(list(rounds)):
+            try:
+                rounds[name].append(_turn(works[name], readable, clock))
+            except RobustMQError as error:
+                broken[name] = f"{FAILED}{error}"
+                del rounds[name]
+    return rounds, broken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +152,7 @@ def _read(sources: Sequence[Source]) -> list[list[int]]:
         raise _SilentCounterError(str(error)) from error
 
 
-def _figure(name: str, work: Work | None, source: Source, turns: Sequence[_Turn], readable: Sequence[Source]) -> Energy:
+def _figure(name: str, work: Work | str, source: Source, turns: Sequence[_Turn], readable: Sequence[Source]) -> Energy:
     per_image = None
     if turns and source in readable:
         place = list(readable).index(source)
@@ -153,7 +162,7 @@ def _figure(name: str, work: Work | None, source: Source, turns: Sequence[_Turn]
         engine=name,
         source=source.name,
         counters=tuple(counter.name for counter in source.counters),
-        batch=0 if work is None else work.images,
+        batch=work.images if isinstance(work, Work) else 0,
         per_image=per_image,
-        reason=ELSEWHERE if work is None else source.reason,
+        reason=source.reason if isinstance(work, Work) else work,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core.record import Comparison, Record
 from ..core.statistics import Interval, wilson
 
-_FAILED = "failed: "
+FAILED = "failed: "  # how a flag begins that says what was tried and broke
 
 
 def share(hits: NDArray[np.bool_]) -> Interval:
@@ -59,10 +59,10 @@ def failed(
     engine: str, condition: str, metric: str, error: object, seed: int, identity: Mapping[str, Any] | None = None
 ) -> Record:
     """Give the row of what was tried and broke: no images, and the error's sentence as a flag."""
-    flags = (f"{_FAILED}{error}",)
+    flags = (f"{FAILED}{error}",)
     return record(engine, condition, metric, wilson(0, 0), seed, flags=flags, identity=identity)
 
 
 def any_failed(records: Iterable[Record]) -> bool:
     """Tell whether something was tried and broke; what cannot be measured here does not count."""
-    return any(flag.startswith(_FAILED) for record in records for flag in record.flags)
+    return any(flag.startswith(FAILED) for record in records for flag in record.flags)

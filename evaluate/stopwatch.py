@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, RobustMQError
 
 Clock = Callable[[], int]
 Nanoseconds = NDArray[np.int64]
+Rounds = list[Nanoseconds] | RobustMQError  # what broke in the middle has no rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,7 @@ class Work:
     min_calls: int
 
 
-def time_rounds(
-    works: Sequence[Work], budget: Budget, *, clock: Clock = time.perf_counter_ns
-) -> list[list[Nanoseconds]]:
+def time_rounds(works: Sequence[Work], budget: Budget, *, clock: Clock = time.perf_counter_ns) -> list[Rounds]:
     """Time several pieces of work in turns, A B | B A | A B, so that a drift of the machine falls on all alike.
 
     Args:
@@ -87,17 +86,33 @@ def time_rounds(
         clock: Nanoseconds from any origin.
 
     Returns:
-        For each work, for each round, the duration of every call in nanoseconds, (calls,) int64.
+        For each work, for each round, the duration of every call in nanoseconds, (calls,) int64; the error instead for
+        one whose call raised a `RobustMQError`: it gets no more turns, and the others go on.
     """
-    for work in works:
-        _warm_up(work, budget, clock)
-    spans: list[list[Nanoseconds]] = [[] for _ in works]
+    found: list[Rounds] = [_warmed_up(work, budget, clock) for work in works]
     with _collector_off():
         for turn in range(budget.rounds):
             order = range(len(works)) if turn % 2 == 0 else reversed(range(len(works)))
             for index in order:
-                spans[index].append(_time(works[index], budget, clock))
-    return spans
+                found[index] = _with_turn(found[index], works[index], budget, clock)
+    return found
+
+
+def _warmed_up(work: Work, budget: Budget, clock: Clock) -> Rounds:
+    try:
+        _warm_up(work, budget, clock)
+    except RobustMQError as error:
+        return error
+    return []
+
+
+def _with_turn(rounds: Rounds, work: Work, budget: Budget, clock: Clock) -> Rounds:
+    if isinstance(rounds, RobustMQError):
+        return rounds
+    try:
+        return [*rounds, _time(work, budget, clock)]
+    except RobustMQError as error:
+        return error
 
 
 def _warm_up(work: Work, budget: Budget, clock: Clock) -> None:

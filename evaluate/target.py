@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import EngineError, RobustMQError
-from ..engines.protocol import Engine
+from ..engines.protocol import Batch, Engine
 from ..inputs.pipeline import Pipeline
 
 Images = NDArray[np.uint8]
@@ -117,13 +117,26 @@ def _scores(target: Target, images: Images) -> Floats:
     if target.pad and count < target.batch:
         filling = np.broadcast_to(images[:1], (target.batch - count, *images.shape[1:]))
         images = np.concatenate([images, filling])
-    tensor = target.pipeline.tensor(images)
+    return infer(target, target.pipeline.tensor(images))[:count]
+
+
+def infer(target: Target, tensor: Batch) -> Floats:
+    """Give the engine's raw scores of one call, (N, classes) float32.
+
+    Args:
+        target: The engine.
+        tensor: (N, ...) what its pipeline makes of N images.
+
+    Raises:
+        EngineError: If the engine raised, or gave scores of another shape than one row per image.
+        TargetChangedError: If the engine is found to be another one than at the beginning.
+    """
     try:
         found = target.engine.infer(tensor)
     except RobustMQError:
         raise
     except Exception as error:  # whatever a runtime raises is an engine that failed
         raise EngineError(f"{type(error).__name__}: {error}") from error
-    if found.ndim != 2 or len(found) != len(images):
-        raise EngineError(f"The engine gave scores of shape {found.shape} for {len(images)} images.")
-    return found[:count]
+    if found.ndim != 2 or len(found) != len(tensor):
+        raise EngineError(f"The engine gave scores of shape {found.shape} for {len(tensor)} images.")
+    return found

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.record import Record
-from ..core.statistics import Interval
+from ..core.statistics import Interval, wilson
 from .energy import Energy
+from .rates import record
 from .stopwatch import Budget
 
 Scenario = Literal["single-stream", "offline"]
@@ -26,13 +27,16 @@ class Timing:
         engine: Name of the target.
         scenario: ``single-stream`` or ``offline``.
         scope: ``engine`` or ``end-to-end``.
-        batch: Images in one call of the engine.
+        batch: Images in one call of the engine; where it failed, in the call that did.
         unit: ``ms`` or ``images/s``.
-        statistics: ``p50``, ``p90``, ``p99`` in ms, or ``throughput`` in images/s, each with interval and n.
+        statistics: ``p50``, ``p90``, ``p99`` in ms, or ``throughput`` in images/s, each with interval and n; empty
+            where the engine failed.
         rounds: Per round the median in ms, or the images/s.
-        spread: (max - min) / median of ``rounds``.
-        speedup: How many times faster than the first target, over rounds; None for the first target itself.
+        spread: (max - min) / median of ``rounds``; NaN where there is none.
+        speedup: How many times faster than the first target, over rounds; None for the first target itself, and where
+            one of the two failed.
         definition: What is inside the clock.
+        reason: ``failed: `` and why there are no figures; empty where there are.
     """
 
     engine: str
@@ -45,6 +49,14 @@ class Timing:
     spread: float
     speedup: Interval | None
     definition: str
+    reason: str = ""
+
+    @property
+    def verdict(self) -> Literal["stable", "unstable", "failed"]:
+        """Whether the rounds agree, or the engine failed."""
+        if self.reason:
+            return "failed"
+        return "stable" if self.stable else "unstable"
 
     @property
     def stable(self) -> bool:
@@ -66,8 +78,9 @@ class Timing:
             "unit": self.unit,
             "statistics": {name: _interval_json(interval) for name, interval in self.statistics.items()},
             "rounds": list(self.rounds),
-            "spread": self.spread,
-            "verdict": "stable" if self.stable else "unstable",
+            "spread": self.spread if math.isfinite(self.spread) else None,
+            "verdict": self.verdict,
+            "reason": self.reason,
             "speedup": None if self.speedup is None else _interval_json(self.speedup),
             "definition": self.definition,
         }
@@ -102,15 +115,33 @@ class LatencyReport:
         }
 
     def records(self) -> list[Record]:
-        """Give one record per statistic and speed-up, flagged ``unstable`` where the timing is, and one per energy."""
+        """Give one record per statistic and speed-up, flagged ``unstable`` where the timing is, and one per energy.
+
+        A scenario in which an engine failed is one record of n 0, the reason a flag.
+        """
         spent = [energy.record(seed=self.seed, identity=self.identities[energy.engine]) for energy in self.energies]
-        return [*(record for timing in self.timings for record in self._records(timing)), *spent]
+        return [*(row for timing in self.timings for row in self._records(timing)), *spent]
 
     def _records(self, timing: Timing) -> list[Record]:
         rows = [(name, interval, timing.unit) for name, interval in timing.statistics.items()]
         if timing.speedup is not None:
             rows.append(("speedup", timing.speedup, "times"))
-        details = {"batch": timing.batch, "definition": timing.definition, "spread_over_rounds": timing.spread}
+        details = {"batch": timing.batch, "definition": timing.definition}
+        identity = {**self.identities[timing.engine], **details}
+        if timing.reason:
+            metric, flags = "p50" if timing.scenario == "single-stream" else "throughput", (timing.reason,)
+            return [
+                record(
+                    timing.engine,
+                    timing.condition,
+                    metric,
+                    wilson(0, 0),
+                    self.seed,
+                    flags=flags,
+                    identity=identity,
+                    unit=timing.unit,
+                )
+            ]
         return [
             Record(
                 engine=timing.engine,
@@ -123,7 +154,7 @@ class LatencyReport:
                 seed=self.seed,
                 unit=unit,
                 flags=() if timing.stable else ("unstable",),
-                identity={**self.identities[timing.engine], **details},
+                identity={**identity, "spread_over_rounds": timing.spread},
             )
             for metric, interval, unit in rows
         ]

@@ -158,11 +158,11 @@ def _timing(shown: View, entries: list[Latency]) -> Markup:
     for engine in dict.fromkeys(entry.engine for entry in entries):
         own = {entry.metric: entry for entry in entries if entry.engine == engine}
         cells = [_timed(own.get(metric)) for metric in metrics]
-        verdict = "unstable" if any(entry.verdict == "unstable" for entry in own.values()) else "stable"
+        verdicts = {entry.verdict for entry in own.values()}
+        flags = [entry.reason for entry in own.values() if entry.reason]
+        flags += ["unstable"] if "unstable" in verdicts else []
         count = text(wording.number(max(entry.n for entry in own.values())))
-        rows.append(
-            [shown.engine(engine), *cells, count, flag_list(["unstable"]) if verdict == "unstable" else text(verdict)]
-        )
+        rows.append([shown.engine(engine), *cells, count, flag_list(flags) if flags else text("stable")])
     title = f"{entries[0].scenario.capitalize()}, {_SCOPES[entries[0].scope]}"
     clocks = dict.fromkeys(entry.clock for entry in entries)
     definition = join(paragraph(f"Inside the clock: {clock}", "note") for clock in clocks)

@@ -77,8 +77,9 @@ class Latency:
         low: Lower 95 % bound.
         high: Upper 95 % bound.
         n: Number of timed calls.
-        verdict: Whether repeated windows agree.
+        verdict: Whether repeated windows agree, or the engine failed.
         clock: What is inside the clock, in words.
+        reason: Why there is no figure; empty where there is one.
     """
 
     engine: str
@@ -89,8 +90,9 @@ class Latency:
     low: float
     high: float
     n: int
-    verdict: Literal["stable", "unstable"]
+    verdict: Literal["stable", "unstable", "failed"]
     clock: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

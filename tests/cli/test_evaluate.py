@@ -73,6 +73,20 @@ def test_what_is_not_measured_is_printed_with_its_reason(command, pair, tmp_path
     assert "left out: boat/torn.jpg: " in out
 
 
+def test_an_engine_that_fails_while_it_is_timed_is_a_row_of_the_report(command, pair, tmp_path, fragile):
+    fragile(pair[1], 30)
+    asked = ("--data", assets.images_dir("eval"), "--images", "8", "--latency", "0.01", "--threads", "1")
+
+    code, out, _ = command("evaluate", *pair, *asked, "--corruption", "jpeg:1", "-o", tmp_path / "run")
+
+    assert code == 3
+    assert "latency, single-stream, engine on embedded.w8a8" in out
+    assert out.count("failed: The engine died.") == 1
+    document = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {row["engine"] for row in document["latency"] if row["verdict"] != "failed"} == {"embedded.fp32"}
+    assert "failed: The engine died." in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_the_report_of_another_run_in_the_folder_is_renamed_and_its_own_is_replaced(command, pair, tmp_path):
     asked = ("evaluate", *pair, "--data", assets.images_dir("eval"), "--images", "8", *FEW, "-o", tmp_path)
     command(*asked, "--corruption", "jpeg:1")

@@ -3,8 +3,14 @@
 import hashlib
 import json
 import shutil
+from typing import Any
+
+import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.cli import isolation
+from robustmq_trt.engines.catalog import open_engine
+from robustmq_trt.engines.child import ChildEngine
 
 SHORT = ("--seconds", "0.05", "--images", "4", "--threads", "1")
 
@@ -39,3 +45,78 @@ def test_a_file_that_cannot_be_used_is_passed_over(command, tmp_path):
 
     assert code == 0
     assert json.loads(out)["timings"]
+
+
+@pytest.fixture
+def three(engines, tmp_path):
+    """Three files, the middle one INT8."""
+    shutil.copy(engines / "embedded.fp32.onnx", tmp_path / "third.onnx")
+    return engines / "embedded.fp32.onnx", engines / "embedded.w8a8.onnx", tmp_path / "third.onnx"
+
+
+def test_an_engine_that_fails_midway_is_a_row_with_the_reason_among_the_others(command, three, fragile):
+    fragile(three[1], 30)
+
+    code, out, err = command("latency", *three, *SHORT, "--json")
+
+    assert code == 3, err
+    rows = {(row["engine"], row["scenario"], row["scope"]): row for row in json.loads(out)["timings"]}
+    assert len(rows) == 12
+    assert {row["reason"] for (name, *_), row in rows.items() if name == "embedded.w8a8"} == {
+        "failed: The engine died."
+    }
+    assert all(row["statistics"] for (name, *_), row in rows.items() if name != "embedded.w8a8")
+
+
+def test_a_failed_engine_is_printed_with_its_reason(command, three, fragile):
+    fragile(three[1], 30)
+
+    code, out, _ = command("latency", *three, *SHORT)
+
+    assert code == 3
+    assert len([line for line in out.splitlines() if line.startswith("embedded.w8a8 ") and "failed: " in line]) == 4
+    assert len([line for line in out.splitlines() if line.startswith("third ") and "stable" in line]) == 4
+    assert "nan" not in out
+
+
+_MORTAL = '''
+import ctypes
+from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
+
+
+class Mortal:
+    """Dies at its 60th call."""
+
+    def __init__(self, path):
+        self._engine, self._calls = OnnxRuntimeEngine.open(path, threads=1), 0
+        self.spec, self.audit, self.provenance = self._engine.spec, self._engine.audit, self._engine.provenance
+
+    def infer(self, batch):
+        self._calls += 1
+        if self._calls == 60:
+            ctypes.string_at(0)
+        return self._engine.infer(batch)
+
+
+def mortal(backend, path, threads, simulate):
+    return Mortal(path)
+'''
+
+
+def test_a_process_that_dies_while_it_is_timed_costs_its_own_figures(command, three, tmp_path, monkeypatch):
+    (tmp_path / "robustmq_mortal.py").write_text(_MORTAL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def opened(target: str, **settings: Any) -> Any:
+        if target != str(three[1]):
+            return open_engine(target, threads=1)
+        return ChildEngine.open(target, backend="onnxruntime", opener="robustmq_mortal:mortal")
+
+    monkeypatch.setattr(isolation, "open_engine", opened)
+
+    code, out, err = command("latency", *three[:2], *SHORT, "--isolate", "--json")
+
+    assert code == 3, err
+    first, second = json.loads(out)["timings"][:2]
+    assert first["statistics"]
+    assert "SIGSEGV" in second["reason"]

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from robustmq_trt.evaluate.energy import measure_energy
+from robustmq_trt.core.errors import EngineError
+from robustmq_trt.evaluate.energy import ELSEWHERE, measure_energy
 from robustmq_trt.evaluate.energy_counters import Counter, Source
 from robustmq_trt.evaluate.stopwatch import Budget, Work
 
@@ -28,8 +29,8 @@ class Machine:
         return Work(call=call, images=images, seconds=4.0, min_calls=1)
 
     @property
-    def works(self) -> dict[str, Work | None]:
-        return {"big": self.work("big", 2, 6, 8), "small": self.work("small", 1, 1, 4), "far": None}
+    def works(self) -> dict[str, Work | str]:
+        return {"big": self.work("big", 2, 6, 8), "small": self.work("small", 1, 1, 4), "far": ELSEWHERE}
 
     def source(self) -> Source:
         return Source(name="RAPL", counters=(Counter(name="package-0", read=lambda: self.energy),))
@@ -99,3 +100,18 @@ def test_a_counter_that_stops_answering_costs_its_figures_alone():
 
     assert {figure.per_image for figure in figures} == {None}
     assert [figure.reason for figure in figures][:2] == ["a counter stopped answering: GPU 0 is lost"] * 2
+
+
+def test_an_engine_that_fails_while_it_is_metered_costs_its_own_figure():
+    machine = Machine()
+
+    def fail() -> None:
+        raise EngineError("died")
+
+    works = {**machine.works, "small": Work(call=fail, images=4, seconds=4.0, min_calls=1)}
+
+    big, small, _ = measure_energy(works, [machine.source()], budget=BUDGET, clock=lambda: machine.now)
+
+    assert big.per_image is not None
+    assert (small.per_image, small.reason) == (None, "failed: died")
+    assert small.record(seed=0, identity={}).flags == ("failed: died",)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from robustmq_trt.core.errors import InputError
+from robustmq_trt.core.errors import EngineError, InputError
 from robustmq_trt.engines.protocol import EngineSpec
 from robustmq_trt.evaluate.energy_counters import Counter, Source
 from robustmq_trt.evaluate.latency import measure_latency
@@ -185,3 +185,92 @@ def test_energy_is_metered_at_the_fastest_batch_and_stands_in_the_records():
     record = report.records()[-1]
     assert (record.engine, record.metric, record.unit) == ("a", "energy_per_image", "J/image")
     assert json.loads(json.dumps(report.to_json()))["energy"][0]["counters"] == ["package-0"]
+
+
+def raising(engine: FakeEngine, after: int) -> FakeEngine:
+    left, answer = iter(range(after)), engine.infer
+
+    def infer(batch: np.ndarray) -> np.ndarray:
+        if next(left, None) is None:
+            raise EngineError("The engine died.")
+        return answer(batch)
+
+    engine.infer = infer
+    return engine
+
+
+@pytest.mark.parametrize("calls", [0, 4, 12])  # in the warm-up, in the first round, in a later one
+def test_an_engine_that_fails_is_a_timing_without_figures_and_the_others_are_kept(calls: int):
+    time = FakeTime()
+    good, bad = FakeEngine(time, image_ms=2), raising(FakeEngine(time, image_ms=2), calls)
+
+    report = measure(time, target("good", good), target("bad", bad))
+
+    assert [(t.engine, t.verdict, t.reason, bool(t.statistics)) for t in report.timings] == [
+        ("good", "stable", "", True),
+        ("bad", "failed", "failed: The engine died.", False),
+    ] * 2
+    failed = [(r.condition, r.metric, r.n, r.flags) for r in report.records() if r.engine == "bad"]
+    assert failed == [
+        ("latency:single-stream:engine", "p50", 0, ("failed: The engine died.",)),
+        ("latency:offline:engine", "throughput", 0, ("failed: The engine died.",)),
+    ]
+    json.dumps([record.to_json() for record in report.records()], allow_nan=False)
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_nothing_is_compared_with_a_first_engine_that_failed():
+    time = FakeTime()
+    bad, good = raising(FakeEngine(time, image_ms=2), 0), FakeEngine(time, image_ms=2)
+
+    timings = measure(time, target("bad", bad), target("good", good)).timings
+
+    assert [(timing.verdict, timing.speedup) for timing in timings] == [("failed", None), ("stable", None)] * 2
+
+
+def test_scores_of_a_wrong_shape_at_one_batch_size_cost_the_offline_figure_alone():
+    time = FakeTime()
+    engine = FakeEngine(time, image_ms=2)
+    answer = engine.infer
+    engine.infer = lambda batch: answer(batch)[:1]
+
+    single, offline = measure(time, target("a", engine)).timings
+
+    assert (single.verdict, offline.verdict, offline.batch) == ("stable", "failed", 4)
+    assert "scores of shape (1, 2) for 4 images" in offline.reason
+
+
+def test_whatever_a_runtime_raises_is_an_engine_that_failed():
+    time = FakeTime()
+    engine = FakeEngine(time, image_ms=2)
+    engine.infer = lambda batch: [][len(batch)]
+
+    single, _ = measure(time, target("a", engine)).timings
+
+    assert single.reason.startswith("failed: IndexError: ")
+
+
+def test_an_image_that_does_not_decode_is_refused_and_blamed_on_no_engine():
+    time = FakeTime()
+
+    with pytest.raises(InputError):
+        measure_latency(
+            [target("a", FakeEngine(time, image_ms=1))],
+            [b"torn"],
+            budget=QUICK,
+            scopes=("end-to-end",),
+            clock=time.clock,
+        )
+
+
+def test_an_engine_without_an_offline_figure_is_not_metered():
+    time = FakeTime()
+    watts = Source(name="RAPL", counters=(Counter(name="package-0", read=lambda: time.now * 3 // 1000),))
+    good, bad = FakeEngine(time, image_ms=2), raising(FakeEngine(time, image_ms=2), 0)
+    targets = [target("good", good), target("bad", bad)]
+
+    report = measure_latency(targets, IMAGES, budget=QUICK, scopes=("engine",), clock=time.clock, sources=[watts])
+
+    metered, not_metered = report.energies
+    assert metered.per_image is not None
+    assert (not_metered.per_image, not_metered.reason) == (None, "failed: The engine died.")

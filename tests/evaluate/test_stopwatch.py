@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from robustmq_trt.core.errors import InputError
+from robustmq_trt.core.errors import EngineError, InputError
 from robustmq_trt.evaluate.stopwatch import Budget, Work, time_rounds
 
 
@@ -111,3 +111,20 @@ def test_the_garbage_collector_returns_after_a_failure():
 def test_a_budget_without_time_or_counts_is_refused(wrong: dict[str, object]):
     with pytest.raises(InputError, match="Expected"):
         Budget(**wrong)
+
+
+def test_what_fails_gets_no_more_turns_and_the_others_go_on():
+    fake = FakeTime()
+    error = EngineError("died")
+
+    def fail() -> None:
+        fake.log.append("b")
+        raise error
+
+    works = [Work(call=call, images=1, seconds=0, min_calls=1) for call in (fake.work("a", 1), fail)]
+
+    first, second = time_rounds(works, BARE, clock=fake.clock)
+
+    assert [turn.tolist() for turn in first] == [[1]] * 3
+    assert second is error
+    assert "".join(fake.log) == "abaa"
