@@ -14,6 +14,7 @@ from ..core.remedies import ROUNDINGS, Remedies
 from ..export.profiles import NATIVE, PROFILES
 from .assembly import TARGETS, build
 from .options import Subparsers, add_common, add_data, positive, print_json, share, table
+from .output import folder
 from .progress import Progress
 from .request import BuildRequest, Built, FloatSearch
 
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         method=options.method,
         preset=options.preset,
         target=options.target,
-        output=options.output,
+        output=folder(options.output),
         ranges=options.ranges,
         require_integer=options.require_integer,
         size=None if options.size is None else (options.size, options.size),

@@ -13,6 +13,7 @@ from ..evaluate.corruptions.parameters import PARAMETER_SETS, SEVERITIES
 from ..inputs.catalog import find_preset
 from ..inputs.sources import open_dataset
 from .options import Subparsers, add_common, add_corruption_options, positive, print_json
+from .output import folder
 from .progress import Progress
 
 _FAMILIES = {"all": IMAGENET_C, "imagenet-c-bar": IMAGENET_C_BAR}
@@ -46,7 +47,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    progress = Progress(quiet=options.quiet)
+    progress, output = Progress(quiet=options.quiet), folder(options.output)
     names, skipped = _names(options.name, options.frost_dir)
     recipe = TreeRecipe(
         names=names,
@@ -61,12 +62,12 @@ def run(options: argparse.Namespace) -> int:
     if options.images:
         dataset = dataset.subset(min(options.images, len(dataset)), options.seed)
     progress.stage(f"Corrupting {len(dataset)} images, {len(names)} corruptions, severities {options.severity}")
-    done = write_tree(dataset, recipe, options.output, threads=options.threads or available_cores(), progress=progress)
+    done = write_tree(dataset, recipe, output, threads=options.threads or available_cores(), progress=progress)
     progress.close()
     if options.json:
-        print_json(_document(options.output, recipe, done, skipped))
+        print_json(_document(output, recipe, done, skipped))
     else:
-        print(_summary(options.output, done, skipped))
+        print(_summary(output, done, skipped))
     return _PARTIAL if done.undecodable or skipped else 0
 
 

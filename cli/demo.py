@@ -13,6 +13,7 @@ from .assembly import build
 from .evaluate import command_line, outcome
 from .evaluation import EvaluateRequest, evaluate
 from .options import Subparsers, add_common, print_json
+from .output import folder
 from .progress import Progress
 from .request import BuildRequest
 
@@ -38,11 +39,12 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
     progress = Progress(quiet=options.quiet)
+    engines, results = folder(options.output), folder(options.output / "run")
     built = build(
         BuildRequest(
             model=None if options.model == "cnn" else str(assets.model_path(options.model)),
             calib=assets.images_dir("calib"),
-            output=options.output,
+            output=engines,
             method="entropy",
             seed=options.seed,
             threads=options.threads,
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             threads=options.threads,
             latency_seconds=0.5,
-            output=options.output / "run",
+            output=results,
             title=f"Demo: the embedded {_TITLES[options.model]}, float and INT8",
             command=command_line(),
         ),

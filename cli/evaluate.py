@@ -29,6 +29,7 @@ from .options import (
     seconds,
     table,
 )
+from .output import folder
 from .progress import Progress
 
 _PARTIAL = 3
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         latency_seconds=options.latency,
         door=door(options),
         prepared=prepared_sets(options),
-        output=options.output,
+        output=None if options.output is None else folder(options.output),
         command=command_line(),
     )
     done = evaluate(request, Progress(quiet=options.quiet))

@@ -1,4 +1,4 @@
-"""`-o FILE`: where the JSON document of a study goes. A path that cannot be written is refused before the work."""
+"""`-o`: where results go, a JSON document or a folder. A path that cannot be used is refused before the work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
 from ..core.files import replace_json
 from .options import print_json
 from .progress import Progress
@@ -33,11 +34,24 @@ def put_out(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
         print_json(document)
 
 
+def folder(path: Path) -> Path:
+    """Give the path of a folder back, there already or to be made.
+
+    Raises:
+        InputError: If a file lies there, or in place of a folder above.
+    """
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        found = "a file lies there" if there == path else f"'{there}' is a file"
+        raise InputError(f"Expected a folder at '{path}', but {found}. Name another folder, or move the file away.")
+    return path
+
+
 def _writable(text: str) -> Path:
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"expected a file, got the folder {text!r}")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise argparse.ArgumentTypeError(f"no file can be written in '{folder}'")
+    parent = next(place for place in path.absolute().parents if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"no file can be written in '{parent}'")
     return path
