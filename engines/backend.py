@@ -43,7 +43,7 @@ class BackendStatus:
     Attributes:
         name: Name of the backend.
         works: True if its module could be imported.
-        version: Version of the module; empty where it does not work.
+        version: Release of the module, without its build; empty where it does not work.
         reason: Why it does not work; empty where it does.
         install: The exact line that installs it.
         suffixes: File endings it takes, with its name in front where it takes them by name only.
@@ -67,6 +67,7 @@ def status(backend: Backend) -> BackendStatus:
     try:
         module, package = import_module(backend.module), import_module(backend.module.partition(".")[0])
         version = str(getattr(module, "__version__", getattr(package, "__version__", "unknown")))
+        version = version.partition("-")[0]  # OpenVINO appends number, commit and branch of its build
     except Exception as error:  # a broken native library fails in its own ways
         reasons.append(str(error) or type(error).__name__)
     for probe in backend.probes:
