@@ -32,11 +32,10 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, figure, positive, table
+from .options import PARTIAL, Subparsers, add_common, figure, positive, table
 from .output import add_output, put_out
 from .progress import Progress
 
-_PARTIAL = 3
 _DEFAULT_METHODS = "minmax,percentile,entropy,mse"
 
 
@@ -87,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     put_out(options, _document(options, records, pool, exam))
     if not options.json:
         _print(records, plan.methods, exam, sets[0].name)
-    return _PARTIAL if any_failed(records) else 0
+    return PARTIAL if any_failed(records) else 0
 
 
 def _methods(text: str) -> list[str]:

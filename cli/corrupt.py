@@ -12,12 +12,11 @@ from ..evaluate.corruptions.catalog import CORRUPTIONS, IMAGENET_C, IMAGENET_C_B
 from ..evaluate.corruptions.parameters import PARAMETER_SETS, SEVERITIES
 from ..inputs.catalog import find_preset
 from ..inputs.sources import open_dataset
-from .options import Subparsers, add_common, add_corruption_options, positive, print_json
+from .options import PARTIAL, Subparsers, add_common, add_corruption_options, positive, print_json
 from .output import folder
 from .progress import Progress
 
 _FAMILIES = {"all": IMAGENET_C, "imagenet-c-bar": IMAGENET_C_BAR}
-_PARTIAL = 3
 _SHOWN = 10
 
 
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(_document(output, recipe, done, skipped))
     else:
         print(_summary(output, done, skipped))
-    return _PARTIAL if done.undecodable or skipped else 0
+    return PARTIAL if done.undecodable or skipped else 0
 
 
 def _names(text: str, frost_dir: Path | None) -> tuple[list[str], dict[str, str]]:

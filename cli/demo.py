@@ -12,7 +12,7 @@ from ..evaluate.suites import corruption_condition, preset_condition
 from .assembly import build
 from .evaluate import command_line, outcome
 from .evaluation import EvaluateRequest, evaluate
-from .options import Subparsers, add_common, print_json
+from .options import PARTIAL, Subparsers, add_common, print_json
 from .output import folder
 from .progress import Progress
 from .request import BuildRequest
@@ -22,7 +22,6 @@ _SEVERITIES = (1, 3, 5)
 _PRESETS = ("torchvision", "opencv-linear", "opencv-nearest", "opencv-area")
 _ATTACKS = ("mifgsm:eps=2", "square:eps=2,queries=200")
 _TITLES = {"cnn": "classifier", "vit": "vision transformer"}
-_PARTIAL = 3
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -71,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         print(outcome(done))
-    return _PARTIAL if done.failed else 0
+    return PARTIAL if done.failed else 0
 
 
 def demo_conditions() -> list[Condition]:

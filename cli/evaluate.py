@@ -17,6 +17,7 @@ from ..evaluate.verdict import all_routes, with_routes
 from .evaluation import Evaluated, EvaluateRequest, evaluate
 from .isolation import add_isolation, door
 from .options import (
+    PARTIAL,
     Subparsers,
     add_common,
     add_corruption_options,
@@ -32,7 +33,6 @@ from .options import (
 from .output import folder
 from .progress import Progress
 
-_PARTIAL = 3
 _SHOWN = 10  # images that do not decode
 
 
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         print(outcome(done))
-    return _PARTIAL if done.failed else 0
+    return PARTIAL if done.failed else 0
 
 
 def outcome(done: Evaluated) -> str:

@@ -20,11 +20,10 @@ from ..inputs.dataset import Dataset, Sample
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import Subparsers, add_common, add_data, print_json, seconds, table
+from .options import PARTIAL, Subparsers, add_common, add_data, print_json, seconds, table
 from .progress import Progress
 from .targets import Opened, opened_targets
 
-_PARTIAL = 3
 _TIMED_IMAGES = 64
 _FULL_SECONDS = 5.0
 _SHORT_QUERIES, _SHORT_BATCHES = 100, (1, 8, 32)
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         servers = [_server_line(name, times) for name, times in apart.items()]
         print("\n\n".join([latency_table(report), *map(_energy_line, report.energies), *servers]))
-    return _PARTIAL if any_failed(report.records()) else 0
+    return PARTIAL if any_failed(report.records()) else 0
 
 
 def time_targets(

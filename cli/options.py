@@ -13,6 +13,9 @@ from ..core.record import Record
 from ..evaluate.corruptions.storage import STORAGES
 from ..evaluate.prepared_sets import PreparedSets
 
+PARTIAL = 3
+"""Exit code of a run that something failed in; what was measured is kept."""
+
 Subparsers = Any  # argparse gives its subparsers object no public name
 
 

@@ -31,14 +31,13 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, table
+from .options import PARTIAL, Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, table
 from .output import add_output, put_out
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
 from .targets import DEFAULT_PRESET, Opened, opened_targets, without_calibration
 
-_PARTIAL = 3
 _BATCH = 32
 _DEFAULT_PRESETS = "torchvision,opencv-linear,opencv-nearest,opencv-area"
 
@@ -258,7 +257,7 @@ def _finish(
     if records and not options.json:
         print(_table(records, claims))
         print(*(f"left out: {failure.sample.name}: {failure.reason}\n" for failure in failures), sep="", end="")
-    return _PARTIAL if failures or any(not record.n for record in records) else 0
+    return PARTIAL if failures or any(not record.n for record in records) else 0
 
 
 def _matrix(records: Sequence[Record], ways: Sequence[str]) -> str:

@@ -25,11 +25,10 @@ from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import Subparsers, add_common, add_data, figure, positive, print_json, table
+from .options import PARTIAL, Subparsers, add_common, add_data, figure, positive, print_json, table
 from .progress import Progress
 from .targets import Opened, opened_targets, without_calibration
 
-_PARTIAL = 3
 _TWIN_BATCH = 8
 _DEFAULT_IMAGES = 200
 
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(_matrix(found), _table(found), sep="\n\n")
         print(*(f"left out: {name}: {reason}\n" for name, reason in broken.items()), sep="", end="")
-    return _PARTIAL if broken or any_failed(found) else 0
+    return PARTIAL if broken or any_failed(found) else 0
 
 
 def sources(
