@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+from robustmq_trt.core.errors import RobustMQError
 from robustmq_trt.core.files import write_json
 from robustmq_trt.core.provenance import provenance
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
@@ -71,8 +72,10 @@ def bare_median(session: ort.InferenceSession, image: np.ndarray, queries: int) 
 def harness_median(engine: OnnxRuntimeEngine, image: np.ndarray, queries: int) -> float:
     budget = Budget(rounds=1, warm_up_runs=0, warm_up_seconds=0)
     work = Work(call=lambda: engine.infer(image), images=1, seconds=0, min_calls=queries)
-    ((spans,),) = time_rounds([work], budget)
-    return float(np.median(spans))
+    (rounds,) = time_rounds([work], budget)
+    if isinstance(rounds, RobustMQError):
+        raise rounds
+    return float(np.median(rounds[0]))
 
 
 def verdict(low: float, high: float) -> str:
