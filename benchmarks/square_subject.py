@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustmq_trt.engines.child import ChildEngine
 from robustmq_trt.engines.onnxruntime import OnnxRuntimeEngine
 from robustmq_trt.evaluate.attacks.square import SquareLinf
 from robustmq_trt.inputs.catalog import find_preset
@@ -47,6 +48,7 @@ class Subject:
     """The engine and the images it gets right."""
 
     engine: Any  # an engine, or one that is being timed
+    apart: ChildEngine  # the same in a process of its own
     pipeline: Pipeline
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -80,13 +82,13 @@ def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subje
     calibration, rest = open_dataset(data / "data" / net.images).split(net.calibration, SEED)
     seen, candidates = (load_images(part, pipeline, threads=1) for part in (calibration, rest))
     source = data / "models" / net.model
-    engine = OnnxRuntimeEngine.open(
-        options.engine or build(source, pipeline.tensor(seen.images), folder), threads=options.threads
-    )
+    model = options.engine or build(source, pipeline.tensor(seen.images), folder)
+    engine = OnnxRuntimeEngine.open(model, threads=options.threads)
     scores = np.concatenate([engine.infer(pipeline.tensor(image[None])) for image in candidates.images])
     right = np.flatnonzero(scores.argmax(axis=1) == candidates.labels)[: options.images]
     return Subject(
         engine=engine,
+        apart=ChildEngine.open(model, backend="onnxruntime", threads=options.threads),
         pipeline=pipeline,
         images=candidates.images[right],
         labels=candidates.labels[right],

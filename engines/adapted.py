@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .audit import Audit
-from .protocol import Batch, Engine, EngineSpec, OutputKind, Watched
+from .protocol import Batch, Engine, EngineSpec, OutputKind, Pipelined, Watched
 
 _TOP = 255
 
@@ -70,10 +70,7 @@ class AdaptedEngine:
         Raises:
             InputError: If shape or type differ from the spec, or the engine is closed.
         """
-        if batch.dtype != self._spec.dtype:
-            raise InputError(self._spec.refusal(batch))
-        scores = self._engine.infer(batch if self._grid is None else _on_grid(batch, *self._grid))
-        return scores if self._classes is None else np.ascontiguousarray(scores[:, self._classes])
+        return self._chosen(self._engine.infer(self._quantized(batch)))
 
     def audit(self) -> Audit:
         """Give the engine's own audit."""
@@ -98,6 +95,42 @@ class AdaptedEngine:
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
+
+    def _quantized(self, batch: Batch) -> Batch:
+        if batch.dtype != self._spec.dtype:
+            raise InputError(self._spec.refusal(batch))
+        return batch if self._grid is None else _on_grid(batch, *self._grid)
+
+    def _chosen(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        return scores if self._classes is None else np.ascontiguousarray(scores[:, self._classes])
+
+
+class AdaptedPipelinedEngine(AdaptedEngine):
+    """An engine in another process, translated; it takes the next batch while it works on one."""
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch.
+
+        Raises:
+            InputError: If shape or type differ from the spec, the engine is closed, or too many batches are under way.
+            EngineError: If the engine is gone.
+        """
+        self._pipelined.submit(self._quantized(batch))
+
+    def collect(self) -> tuple[NDArray[np.float32], int]:
+        """Wait for the oldest batch under way, and give its scores and the nanoseconds that they took.
+
+        Raises:
+            InputError: If no batch is under way.
+            EngineError: If the engine failed; every batch under way is lost then.
+        """
+        scores, ns = self._pipelined.collect()
+        return self._chosen(scores), ns
+
+    @property
+    def _pipelined(self) -> Pipelined:
+        assert isinstance(self._engine, Pipelined)
+        return self._engine
 
 
 def _grid(spec: EngineSpec) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import EngineError, InputError, UnsupportedError
+from ..core.errors import EngineError, InputError, RobustMQError, UnsupportedError
 from .audit import Audit
 from .child_process import ChildProcess
 from .child_wire import after
@@ -19,6 +20,7 @@ from .protocol import Batch, EngineSpec
 
 OPENER = "robustmq_trt.engines.catalog:open_here"
 _RESTARTS = 2
+_AHEAD = 2  # batches under way: one computed, one waiting
 _MAX_CLASSES = 1_000_000
 
 
@@ -37,8 +39,18 @@ class Isolation:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class _Flight:
+    """Where a batch under way lies in the shared memory: it begins, its scores begin, both end; and their shape."""
+
+    begin: int
+    scores: int
+    end: int
+    shape: tuple[int, int]
+
+
 class ChildEngine:
-    """An engine behind a process boundary, with the same five members as one without.
+    """An engine behind a process boundary, with the five members of one without; it is `Pipelined` besides.
 
     A child that crashed, hung or answered nonsense is ended and reported as an `EngineError`; the next batch starts a
     new one, up to twice in a row. Build it with :meth:`open`.
@@ -50,6 +62,7 @@ class ChildEngine:
         self._arguments, self._name, self._files, self._limits = arguments, name, files, limits
         self._failures = 0
         self._closed = False
+        self._flights: list[_Flight] = []
         self._child = self._start()
         self._spec, self._provenance = self._begin()
         self._dtype, self._shape = np.dtype(self._spec.dtype), self._spec.image_shape
@@ -123,6 +136,20 @@ class ChildEngine:
             InputError: If shape or type differ from the spec, or the engine is closed.
             EngineError: If the child crashed, passed its deadline, or its scores have another shape.
         """
+        self._settle()
+        self.submit(batch)
+        return self.collect()[0]
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch; the child begins with it as soon as it has answered the one before.
+
+        Args:
+            batch: As for :meth:`infer`; it may be changed afterwards.
+
+        Raises:
+            InputError: If shape or type differ from the spec, the engine is closed, or two batches are under way.
+            EngineError: If the child is gone; every batch under way is lost then.
+        """
         fixed = self._spec.fixed_batch
         if (
             batch.dtype != self._dtype
@@ -131,15 +158,41 @@ class ChildEngine:
             or fixed not in (None, len(batch))
         ):
             raise InputError(self._spec.refusal(batch))
-        child, shape = self._living(), (len(batch), self._spec.classes)
-        behind = self._put(child, batch)
-        answered = self._call(
-            "infer", {"shape": list(batch.shape), "dtype": str(batch.dtype)}, self._limits.call_seconds
-        )
-        if answered != list(shape):
-            raise EngineError(f"'{self._name}' gave scores of shape {answered}, expected {list(shape)}.")
+        child = self._living()
+        if len(self._flights) == _AHEAD:
+            raise InputError(f"Expected at most {_AHEAD} batches under way at once. Collect one first.")
+        try:
+            flight = self._put(child, batch)
+            child.post("infer", {"shape": list(batch.shape), "dtype": str(batch.dtype), "offset": flight.begin})
+        except EngineError:
+            self._settle()
+            raise
+        self._flights.append(flight)
+
+    def collect(self) -> tuple[NDArray[np.float32], int]:
+        """Wait for the oldest batch under way.
+
+        Returns:
+            Its scores as :meth:`infer` gives them, and the nanoseconds that the child's engine computed.
+
+        Raises:
+            InputError: If no batch is under way.
+            EngineError: If the child crashed, passed its deadline, or its scores have another shape; every batch under
+                way is lost then.
+        """
+        if not self._flights:
+            raise InputError("No batch is under way. Submit one first.")
+        flight = self._flights.pop(0)
+        try:
+            answered = self._child.answer("infer", seconds=self._limits.call_seconds)
+            shape, ns = _answered(answered)
+            if shape != flight.shape:
+                raise EngineError(f"'{self._name}' gave scores of shape {list(shape)}, expected {list(flight.shape)}.")
+        except RobustMQError:
+            self._settle()
+            raise
         self._failures = 0
-        return np.array(child.block.array(shape, np.float32, behind))
+        return np.array(self._child.block.array(shape, np.float32, flight.scores)), ns
 
     def audit(self) -> Audit:
         """Prove in the child what the engine computes in integers.
@@ -147,6 +200,7 @@ class ChildEngine:
         Raises:
             EngineError: If the child crashed, passed its deadline, or gave no audit.
         """
+        self._settle()
         self._living()
         document = self._call("audit", {}, self._limits.open_seconds)
         try:
@@ -164,16 +218,24 @@ class ChildEngine:
         self._closed = True
         self._child.kill()
 
-    def _put(self, child: ChildProcess, batch: NDArray[Any]) -> int:
-        """Lay a batch into the shared memory, and give the place of its scores."""
-        behind = after(batch.nbytes)
+    def _put(self, child: ChildProcess, batch: NDArray[Any]) -> _Flight:
+        """Lay a batch into the shared memory: before the one that is under way if it fits there, else behind it."""
+        shape = len(batch), self._spec.classes
+        size = after(batch.nbytes) + after(4 * math.prod(shape))
+        begin = next((flight.end for flight in self._flights if flight.begin < size), 0)
+        flight = _Flight(begin, begin + after(batch.nbytes), begin + size, shape)
         try:
-            child.block.grow(behind + 4 * len(batch) * self._spec.classes)
-            child.block.array(batch.shape, batch.dtype)[...] = batch
+            child.block.grow(flight.end)
+            child.block.array(batch.shape, batch.dtype, begin)[...] = batch
         except (OSError, ValueError) as error:  # a child can forbid that its memory grows
             child.kill()
             raise EngineError(f"The memory shared with '{self._name}' can't be used: {error}.") from error
-        return behind
+        return flight
+
+    def _settle(self) -> None:
+        """Forget the batches under way: a run that failed left them."""
+        self._flights.clear()
+        self._child.drop(seconds=self._limits.call_seconds)
 
     def _start(self) -> ChildProcess:
         return ChildProcess(self._name, files=self._files, memory_bytes=self._limits.memory_bytes)
@@ -187,6 +249,7 @@ class ChildEngine:
                 raise EngineError(f"'{self._name}' died {self._failures + 1} times in a row and is not started again.")
             self._failures += 1
             self._child.kill()
+            self._flights.clear()
             self._child = self._start()
             if self._begin()[0] != self._spec:
                 self.close()
@@ -209,6 +272,14 @@ class ChildEngine:
 
     def _call(self, name: str, arguments: Mapping[str, Any], seconds: float) -> Any:
         return self._child.call(name, arguments, seconds=seconds)
+
+
+def _answered(answer: Any) -> tuple[tuple[int, ...], int]:
+    """Read what a child says of a batch; nothing that it says is trusted."""
+    try:
+        return tuple(int(n) for n in answer["shape"]), int(answer["ns"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise EngineError(f"The child described its scores in an unknown way: {error}.") from error
 
 
 def _spec(document: Mapping[str, Any]) -> EngineSpec:

@@ -65,6 +65,7 @@ class ChildProcess:
         theirs.close()
         os.close(alive)
         self.pid = self._process.pid
+        self._unread = 0
         self._end = weakref.finalize(
             self, _end, self._process, self._channel, self._lifeline, self.block, str(self.folder)
         )
@@ -94,9 +95,38 @@ class ChildProcess:
             EngineError: If the child died, was silent for ``seconds``, or answered nonsense; it is gone then.
             RobustMQError: Of the kind the child raised.
         """
-        started = time.monotonic()
+        self.post(name, arguments)
+        return self.answer(name, seconds=seconds, progress=progress)
+
+    def post(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Make one call and leave its answer to :meth:`answer`; the child takes the calls one after the other.
+
+        Raises:
+            EngineError: If the child died; it is gone then.
+        """
         try:
             send(self._channel, {"call": name, **arguments})
+        except WireError as error:
+            self._raise_death(name, 0.0, error)
+        except BaseException:
+            self.kill()  # half a message
+            raise
+        self._unread += 1
+
+    def answer(self, name: str, *, seconds: float, progress: Callable[[Any], None] | None = None) -> Any:
+        """Wait for the answer to the oldest call without one.
+
+        Args:
+            name: What was called, for the errors.
+            seconds: Deadline from now on.
+            progress: Is given what the call reports on its way.
+
+        Raises:
+            EngineError: If the child died, was silent for ``seconds``, or answered nonsense; it is gone then.
+            RobustMQError: Of the kind the child raised.
+        """
+        started = time.monotonic()
+        try:
             answer = receive(self._channel, seconds=seconds)
             while isinstance(answer, dict) and "progress" in answer:
                 if progress is not None:
@@ -112,12 +142,19 @@ class ChildProcess:
         except BaseException:
             self.kill()  # its answer, still to come, would be taken for the next call's
             raise
+        self._unread -= 1
         if not isinstance(answer, dict) or not {"value", "error"} & answer.keys():
             self.kill()
             raise EngineError(f"'{self._name}' answered '{name}' with something that is no answer, and was ended.")
         if "error" in answer:
             raise _KINDS.get(str(answer.get("kind")), EngineError)(plain(str(answer["error"])))
         return answer["value"]
+
+    def drop(self, *, seconds: float) -> None:
+        """Read the answers still to come and forget them; a child that does not give them in time is ended."""
+        while self._unread and self.alive:
+            with suppress(RobustMQError):
+                self.answer("infer", seconds=seconds)
 
     def kill(self) -> None:
         """End the child at once and remove its folder; a second call does nothing."""

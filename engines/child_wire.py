@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import socket
@@ -114,7 +115,7 @@ class SharedBlock:
         Raises:
             ValueError: If the block is shorter.
         """
-        end = offset + int(np.prod(shape)) * np.dtype(dtype).itemsize
+        end = offset + math.prod(shape) * np.dtype(dtype).itemsize
         if self._map is None or len(self._map) < end:
             self._map = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
         return np.ndarray(shape, dtype, buffer=self._map, offset=offset)

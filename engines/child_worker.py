@@ -9,8 +9,11 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -41,13 +44,15 @@ class Server:
         engine = self._opened()
         return {"spec": engine.spec.to_json(), "provenance": dict(engine.provenance())}
 
-    def infer(self, arguments: Arguments) -> list[int]:
-        """Score the batch that lies in the shared memory; the scores go behind it."""
-        batch = self._block.array(tuple(arguments["shape"]), arguments["dtype"])
-        scores = np.asarray(self._opened().infer(batch), np.float32)
-        place = self._block.array(scores.shape, np.float32, after(batch.nbytes))
-        place[...] = scores
-        return list(scores.shape)
+    def infer(self, arguments: Arguments) -> Arguments:
+        """Score the batch that lies at ``offset`` of the shared memory; the scores go behind it."""
+        offset, engine = arguments["offset"], self._opened()
+        batch = self._block.array(tuple(arguments["shape"]), arguments["dtype"], offset)
+        began = time.perf_counter_ns()
+        scores = np.asarray(engine.infer(batch), np.float32)
+        ended = time.perf_counter_ns()
+        self._block.array(scores.shape, np.float32, offset + after(batch.nbytes))[...] = scores
+        return {"shape": list(scores.shape), "ns": ended - began}
 
     def audit(self, arguments: Arguments) -> Arguments:
         """Give the engine's audit."""
@@ -67,20 +72,31 @@ class Server:
 
 
 def serve(channel: socket.socket, block: SharedBlock) -> None:
-    """Answer calls until the other side hangs up; what an engine raises becomes an answer."""
-    turn = threading.Lock()  # builders report from several threads
+    """Answer calls until the other side hangs up; what an engine raises becomes an answer.
 
-    def report(progress: Any) -> None:
-        with turn:
-            send(channel, {"progress": progress})
+    Messages are read and sent beside the engine, which has left the caches cold: each line between two batches of a
+    queue is time in which it waits.
+    """
+    calls: SimpleQueue[Arguments | None] = SimpleQueue()
+    answers: SimpleQueue[Arguments] = SimpleQueue()
+    threading.Thread(target=_read, args=(channel, calls), daemon=True).start()
+    threading.Thread(target=_write, args=(channel, answers), daemon=True).start()
+    server = Server(block, report=lambda progress: answers.put({"progress": progress}))
+    while (message := calls.get()) is not None:
+        answers.put(_answer(server, message))
 
-    server = Server(block, report)
-    while True:
-        try:
-            message = receive(channel)
-        except WireError:
-            return
-        send(channel, _answer(server, message))
+
+def _read(channel: socket.socket, calls: SimpleQueue[Arguments | None]) -> None:
+    with suppress(WireError):
+        while True:
+            calls.put(receive(channel))
+    calls.put(None)
+
+
+def _write(channel: socket.socket, answers: SimpleQueue[Arguments]) -> None:
+    with suppress(WireError):
+        while True:
+            send(channel, answers.get())
 
 
 def _answer(server: Server, message: Arguments) -> Arguments:

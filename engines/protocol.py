@@ -106,3 +106,30 @@ class Watched(Protocol):
         Raises:
             TargetChangedError: If they may not have.
         """
+
+
+@runtime_checkable
+class Pipelined(Protocol):
+    """An engine in another process: it takes the next batch while it works on one."""
+
+    def submit(self, batch: Batch) -> None:
+        """Hand over a batch; at most two may be under way.
+
+        Args:
+            batch: As for ``Engine.infer``.
+
+        Raises:
+            InputError: If shape or type differ from the spec, the engine is closed, or two batches are under way.
+            EngineError: If the engine is gone.
+        """
+
+    def collect(self) -> tuple[NDArray[np.float32], int]:
+        """Wait for the oldest batch under way.
+
+        Returns:
+            Its scores as ``Engine.infer`` gives them, and the nanoseconds that the engine computed.
+
+        Raises:
+            InputError: If no batch is under way.
+            EngineError: If the engine failed; every batch under way is lost then.
+        """

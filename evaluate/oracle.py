@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import EngineError, InputError, RobustMQError, TargetChangedError
-from ..engines.protocol import OutputKind
+from ..engines.protocol import OutputKind, Pipelined
 from .attacks.protocol import Answer, Goal, Image
 from .score_access import Floats, ScoreAccess, check_access, seen_by_attacker
 
@@ -49,9 +49,10 @@ class Cost:
         queries: Queries that attacks asked for (logical).
         evaluations: Rows the engine computed, padding included (physical).
         calls: Calls of the engine.
-        engine_ns: Nanoseconds inside the engine.
+        engine_ns: Nanoseconds inside the engine; where it computes in another process, by that process's clock.
         preprocessing_ns: Nanoseconds inside the preprocessing.
-        rest_ns: Nanoseconds of attack, scheduler and oracle under ``Oracle.stopwatch``.
+        wall_ns: Nanoseconds under ``Oracle.stopwatch``; attack, scheduler and oracle are what is left of them, unless
+            the engine computes beside them.
     """
 
     queries: int
@@ -59,7 +60,15 @@ class Cost:
     calls: int
     engine_ns: int
     preprocessing_ns: int
-    rest_ns: int
+    wall_ns: int
+
+
+class _Flight(NamedTuple):
+    """One batch under way: whom its rows are for, how many there are with the padding, and the scores if known."""
+
+    goals: list[Goal]
+    rows: int
+    outputs: Floats | None
 
 
 class Oracle:
@@ -99,6 +108,8 @@ class Oracle:
         self._engine, self._preprocessing = engine, preprocessing
         self._batch, self._budget, self._pad = batch, budget, pad
         self._access, self._output_kind = score_access, output_kind
+        self._pipelined = engine if isinstance(engine, Pipelined) else None
+        self._flights: list[_Flight] = []
         self._goals: list[Goal] = []
         self._queries: list[int] = []
         self._evaluations = self._calls = self._engine_ns = self._preprocessing_ns = self._wall_ns = 0
@@ -107,6 +118,16 @@ class Oracle:
     def batch(self) -> int:
         """Most images in one call."""
         return self._batch
+
+    @property
+    def ahead(self) -> bool:
+        """Whether a second batch may be submitted while the engine works on one."""
+        return self._pipelined is not None
+
+    @property
+    def pads(self) -> bool:
+        """Whether a call costs the same however many images it holds."""
+        return self._pad
 
     @property
     def size(self) -> tuple[int, int]:
@@ -122,7 +143,7 @@ class Oracle:
             calls=self._calls,
             engine_ns=self._engine_ns,
             preprocessing_ns=self._preprocessing_ns,
-            rest_ns=max(0, self._wall_ns - self._engine_ns - self._preprocessing_ns),
+            wall_ns=self._wall_ns,
         )
 
     def admit(self, goal: Goal) -> int:
@@ -155,26 +176,49 @@ class Oracle:
             self._wall_ns += perf_counter_ns() - started
 
     def ask(self, images: Image, tickets: Sequence[int]) -> list[Answer | None]:
-        """Score one image for each ticket; every one of them counts as a query, answered or not.
+        """Submit one batch and collect its answers."""
+        self.submit(images, tickets)
+        return self.collect()
+
+    def submit(self, images: Image, tickets: Sequence[int]) -> None:
+        """Ask for the scores of one image for each ticket; every one of them counts as a query, answered or not.
 
         Args:
-            images: (N, H, W, 3) uint8, N at most ``batch``.
+            images: (N, H, W, 3) uint8, N at most ``batch``; they may be changed afterwards.
             tickets: N different tickets.
-
-        Returns:
-            One answer per image, in order; None where the engine's scores were not finite.
 
         Raises:
             BudgetError: If one of the images has no query left; then none is asked.
-            EngineError: If the engine raised, or gave scores of another shape than one row per image.
-            InputError: If the images do not fit the oracle, or a label lies outside the engine's classes.
+            EngineError: If the engine raised; what else is under way is lost then.
+            InputError: If the images do not fit the oracle.
             TargetChangedError: If the engine is found to be another one than at the beginning.
         """
         self._check(images, tickets)
         for ticket in tickets:
             self._queries[ticket] += 1
-        outputs = self._infer(images)
-        return self._answers(outputs, [self._goals[ticket] for ticket in tickets])
+        self._begin(images, [self._goals[ticket] for ticket in tickets])
+
+    def collect(self) -> list[Answer | None]:
+        """Wait for the oldest batch that was submitted.
+
+        Returns:
+            One answer per image, in order; None where the engine's scores were not finite.
+
+        Raises:
+            EngineError: If the engine raised, or gave scores of another shape than one row per image; what else is
+                under way is lost then.
+            InputError: If a label lies outside the engine's classes.
+        """
+        flight = self._flights.pop(0)
+        outputs = flight.outputs
+        if outputs is None:
+            assert self._pipelined is not None
+            with self._failures():
+                outputs, ns = self._pipelined.collect()
+            self._engine_ns += ns
+        if outputs.ndim != 2 or len(outputs) != flight.rows:
+            raise EngineError(f"The engine gave scores of shape {outputs.shape} for {flight.rows} images.")
+        return self._answers(outputs[: len(flight.goals)], flight.goals)
 
     def _check(self, images: Image, tickets: Sequence[int]) -> None:
         count = len(tickets)
@@ -189,28 +233,37 @@ class Oracle:
             if self._queries[ticket] >= self._budget:
                 raise BudgetError(f"Image {ticket} has used up its {self._budget} queries. End its attack.")
 
-    def _infer(self, images: Image) -> Floats:
+    def _begin(self, images: Image, goals: list[Goal]) -> None:
         count = len(images)
         if self._pad and count < self._batch:
             images = np.concatenate([images, np.broadcast_to(images[:1], (self._batch - count, *images.shape[1:]))])
         began = perf_counter_ns()
         tensor = self._preprocessing.tensor(images)
         ready = perf_counter_ns()
+        self._preprocessing_ns += ready - began
+        self._calls += 1
+        self._evaluations += len(images)
+        outputs = None
+        with self._failures():
+            if self._pipelined:
+                self._pipelined.submit(tensor)
+            else:
+                try:
+                    outputs = self._engine.infer(tensor)
+                finally:
+                    self._engine_ns += perf_counter_ns() - ready
+        self._flights.append(_Flight(goals, len(images), outputs))
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Let whatever a backend raises become a row with a reason, never a lost run."""
         try:
-            outputs = self._engine.infer(tensor)
+            yield
         except TargetChangedError:  # what would follow is measured on something else
             raise
-        except Exception as error:  # whatever a backend raises becomes a row with a reason, never a lost run
+        except Exception as error:
+            self._flights.clear()
             raise EngineError(f"The engine failed: {type(error).__name__}: {error}") from error
-        finally:
-            ended = perf_counter_ns()
-            self._preprocessing_ns += ready - began
-            self._engine_ns += ended - ready
-            self._calls += 1
-            self._evaluations += len(images)
-        if outputs.ndim != 2 or len(outputs) != len(images):
-            raise EngineError(f"The engine gave scores of shape {outputs.shape} for {len(images)} images.")
-        return outputs[:count]
 
     def _answers(self, outputs: Floats, goals: list[Goal]) -> list[Answer | None]:
         # The engine leaves the caches cold, so each array operation here costs several times what it does in a loop.

@@ -7,8 +7,8 @@ from typing import NamedTuple, cast
 
 from ..core.errors import InputError
 from ..core.manifest import Manifest, Normalisation
-from ..engines.adapted import AdaptedEngine
-from ..engines.protocol import Engine, OutputKind
+from ..engines.adapted import AdaptedEngine, AdaptedPipelinedEngine
+from ..engines.protocol import Engine, OutputKind, Pipelined
 from ..inputs.pipeline import Pipeline
 
 
@@ -45,9 +45,8 @@ def fit(engine: Engine, pipeline: Pipeline, manifest: Manifest | None = None) ->
         )
     quantize = spec.dtype == "uint8" and manifest.normalisation is not None and not manifest.takes_pixels
     classes = manifest.class_map(spec.classes)
-    adapted = AdaptedEngine(
-        engine, output_kind=cast(OutputKind | None, manifest.kind), classes=classes, quantize=quantize
-    )
+    adapter = AdaptedPipelinedEngine if isinstance(engine, Pipelined) else AdaptedEngine
+    adapted = adapter(engine, output_kind=cast(OutputKind | None, manifest.kind), classes=classes, quantize=quantize)
     return Fitted(adapted, _normalised(replace(fitted, dtype=adapted.spec.dtype), manifest))
 
 

@@ -75,8 +75,10 @@ def test_a_crash_fails_its_cell_and_the_run_is_reported(
 
 
 def test_isolated_engines_give_the_rows_of_plain_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    command = ["evaluate", str(assets.model_path()), "--data", str(assets.images_dir("eval")), "--images", "4"]
-    plain = [*command, "--corruption", "gaussian_noise:1", "--latency", "0", "--json", "--quiet", "-o"]
+    command = ["evaluate", str(assets.model_path()), "--data", str(assets.images_dir("eval")), "--images", "9"]
+    attacks = ["--attack", "square:eps=8,queries=40", "--attack", "rays:eps=8,queries=40"]
+    conditions = ["--corruption", "gaussian_noise:1", *attacks]
+    plain = [*command, *conditions, "--latency", "0", "--json", "--quiet", "-o"]
 
     rows = []
     for name, flags in (("plain", []), ("apart", ["--deadline", "100"])):

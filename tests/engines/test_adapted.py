@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from robustmq_trt.core.errors import InputError
-from robustmq_trt.engines.adapted import AdaptedEngine
+from robustmq_trt.engines.adapted import AdaptedEngine, AdaptedPipelinedEngine
 from robustmq_trt.engines.catalog import open_engine
-from robustmq_trt.engines.protocol import Engine, Watched
+from robustmq_trt.engines.child import Isolation
+from robustmq_trt.engines.protocol import Engine, Pipelined, Watched
 
 
 @pytest.fixture
@@ -44,6 +45,23 @@ def test_it_is_an_engine_and_hands_on_what_the_inner_one_proves(engine: Engine):
     adapted.close()
     with pytest.raises(InputError, match="closed"):
         engine.infer(_batch(engine, 1))
+
+
+def test_an_engine_in_another_process_is_translated_on_its_queue_too(qdq_model: Path):
+    engine = open_engine(qdq_model, threads=1, isolate=Isolation())
+    batch = _batch(engine, 3)
+
+    adapted = AdaptedPipelinedEngine(engine, classes=(4, 0, 2))
+    adapted.submit(batch)
+    scores, ns = adapted.collect()
+
+    assert isinstance(adapted, Pipelined)
+    assert not isinstance(AdaptedEngine(engine), Pipelined)
+    assert np.array_equal(scores, engine.infer(batch)[:, [4, 0, 2]])
+    assert ns > 0
+    with pytest.raises(InputError, match="Expected a batch"):
+        adapted.submit(batch.astype(np.float64))
+    adapted.close()
 
 
 def test_wrong_type_is_refused(engine: Engine):

@@ -187,6 +187,54 @@ def test_what_else_an_engine_does_wrong_is_an_error(opened: Callable[..., ChildE
         engine.infer(images(act))
 
 
+def test_two_batches_of_any_size_are_under_way_and_answered_in_order(opened: Callable[..., ChildEngine]):
+    engine = opened()
+    batches = [images(count=count) + 10 * count for count in (3, 1, 5, 2, 40, 7, 1)]
+    found: list[np.ndarray] = []
+
+    engine.submit(batches[0])
+    for batch in batches[1:]:
+        engine.submit(batch)
+        found.append(engine.collect()[0])
+    scores, ns = engine.collect()
+
+    for batch, answered in zip(batches, [*found, scores], strict=True):
+        assert np.array_equal(answered, batch.reshape(len(batch), -1)[:, :4])
+    assert 0 < ns < 1e9
+    with pytest.raises(InputError, match="No batch is under way"):
+        engine.collect()
+
+
+def test_a_third_batch_has_to_wait(opened: Callable[..., ChildEngine]):
+    engine = opened()
+    engine.submit(images())
+    engine.submit(images())
+
+    with pytest.raises(InputError, match="at most 2 batches"):
+        engine.submit(images())
+
+    assert np.array_equal(engine.infer(images() + 10), (images() + 10).reshape(2, -1)[:, :4])  # not what came before
+
+
+@pytest.mark.parametrize(("act", "message"), [(CRASH, "SIGSEGV"), (RAISE, "device lost"), (SHORT, "shape")])
+def test_a_failure_loses_what_is_under_way_and_nothing_else(opened: Callable[..., ChildEngine], act: int, message: str):
+    engine = opened()
+
+    def ask_twice() -> None:
+        engine.submit(images(act))
+        engine.submit(images() + 10)  # may see that the child is gone
+        engine.collect()
+
+    with pytest.raises(EngineError, match=message):
+        ask_twice()
+
+    with pytest.raises(InputError, match="No batch is under way"):
+        engine.collect()
+    assert np.array_equal(engine.infer(images() + 20), (images() + 20).reshape(2, -1)[:, :4])
+    engine.submit(images() + 30)
+    assert np.array_equal(engine.collect()[0], (images() + 30).reshape(2, -1)[:, :4])
+
+
 def test_a_refusal_at_the_door_keeps_its_kind_and_loses_its_colours(opened: Callable[..., ChildEngine]):
     with pytest.raises(UnsupportedError, match=r"^Not  \[31mhere\.$"):
         opened("refusing")

@@ -33,6 +33,22 @@ class TopLeft:
         return scores
 
 
+class Elsewhere(TopLeft):
+    """The same behind a queue, as an engine in another process is; the answers come as late as they can."""
+
+    def __init__(self, *, raises_at: int | None = None) -> None:
+        super().__init__(raises_at=raises_at)
+        self.queue: list[np.ndarray] = []
+        self.deepest = 0
+
+    def submit(self, batch: np.ndarray) -> None:
+        self.queue.append(batch.copy())
+        self.deepest = max(self.deepest, len(self.queue))
+
+    def collect(self) -> tuple[np.ndarray, int]:
+        return self.infer(self.queue.pop(0)), 7
+
+
 @dataclass
 class Counter:
     """Counts the top left pixel up by one per query, writing nothing else, until ``needs`` queries were answered.
@@ -79,9 +95,10 @@ def run(states: list[Counter], *, batch: int, budget: int = 100, engine: TopLeft
 NEEDS = [3, 1, 7, 2, 2, 9, 1, 4, 5, 1, 1, 30]
 
 
+@pytest.mark.parametrize("kind", [TopLeft, Elsewhere])
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 12, 64])
-def test_results_come_in_the_order_of_the_images_with_their_own_queries(batch: int) -> None:
-    results = run([Counter(number, needs) for number, needs in enumerate(NEEDS)], batch=batch)
+def test_results_come_in_the_order_of_the_images_with_their_own_queries(batch: int, kind: type[TopLeft]) -> None:
+    results = run([Counter(number, needs) for number, needs in enumerate(NEEDS)], batch=batch, engine=kind())
 
     assert [result.linf for result in results] == list(range(len(NEEDS)))
     assert [result.queries for result in results] == NEEDS
@@ -93,6 +110,35 @@ def test_the_batch_stays_full_until_the_images_run_out() -> None:
     run([Counter(number, 5) for number in range(20)], batch=4, engine=engine)
 
     assert engine.rows == [4] * 25
+
+
+def test_two_crews_keep_an_engine_elsewhere_at_work_and_share_the_last_images() -> None:
+    engine = Elsewhere()
+
+    run([Counter(number, 9 if number % 2 else 5) for number in range(8)], batch=4, engine=engine)
+
+    assert engine.deepest == 2
+    assert engine.rows == [4] * 10 + [2] * 8  # the crew of the even numbers has ended, and takes half of the others
+
+
+def test_an_engine_that_always_computes_a_full_batch_is_not_asked_twice_for_the_last_images() -> None:
+    engine = Elsewhere()
+    oracle = Oracle(engine, Plain(), batch=4, budget=100, pad=True)
+
+    results = run_attacks([Counter(number, 5) for number in range(7)], oracle)
+
+    assert [result.queries for result in results] == [5] * 7
+    assert oracle.cost.calls == 10
+    run_attacks([Counter(number, 5) for number in range(3)], oracle)
+    assert oracle.cost.calls == 15
+
+
+def test_the_time_of_an_engine_elsewhere_is_the_time_it_says() -> None:
+    oracle = Oracle(Elsewhere(), Plain(), batch=4, budget=100)
+
+    run_attacks([Counter(number, 5) for number in range(4)], oracle)
+
+    assert oracle.cost.engine_ns == 7 * oracle.cost.calls
 
 
 def test_images_are_taken_only_as_seats_fall_free() -> None:
@@ -130,6 +176,14 @@ def test_a_failing_engine_keeps_what_is_finished_and_gives_the_others_the_reason
 
     assert [result.success for result in results] == [True, False, False, False]
     assert [result.queries for result in results] == [2, 4, 2, 0]
+    assert all("RuntimeError: device lost" in result.reason for result in results[1:])
+
+
+def test_a_failing_engine_elsewhere_takes_both_crews_with_it() -> None:
+    results = run([Counter(n, needs) for n, needs in enumerate([2, 9, 9, 9])], batch=1, engine=Elsewhere(raises_at=3))
+
+    assert [result.success for result in results] == [True, False, False, False]
+    assert [result.queries for result in results] == [2, 2, 1, 0]
     assert all("RuntimeError: device lost" in result.reason for result in results[1:])
 
 
