@@ -37,17 +37,34 @@ class RangeTable:
 
     def save(self, path: Path) -> None:
         """Write the table as JSON, whole or not at all."""
-        write_json(
-            path,
-            {
-                "format": FORMAT,
-                "method": self.method,
-                "images": self.images,
-                "model_sha256": self.model_sha256,
-                "data_sha256": self.data_sha256,
-                "preset": self.preset,
-                "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
-            },
+        write_json(path, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the table as JSON data."""
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "images": self.images,
+            "model_sha256": self.model_sha256,
+            "data_sha256": self.data_sha256,
+            "preset": self.preset,
+            "ranges": {name: list(bounds) for name, bounds in self.ranges.items()},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RangeTable:
+        """Read back what `to_json` gave.
+
+        Raises:
+            ValueError: If a range is no range, or a number is none; `KeyError` and `TypeError` likewise.
+        """
+        return cls(
+            method=str(document["method"]),
+            images=int(document["images"]),
+            model_sha256=str(document["model_sha256"]),
+            data_sha256=str(document["data_sha256"]),
+            preset=str(document["preset"]),
+            ranges={name: _bounds(name, pair) for name, pair in document["ranges"].items()},
         )
 
     @classmethod
@@ -59,15 +76,7 @@ class RangeTable:
         """
         document = _read(path)
         try:
-            ranges = {name: _bounds(name, pair) for name, pair in document["ranges"].items()}
-            return cls(
-                method=str(document["method"]),
-                images=int(document["images"]),
-                model_sha256=str(document["model_sha256"]),
-                data_sha256=str(document["data_sha256"]),
-                preset=str(document["preset"]),
-                ranges=ranges,
-            )
+            return cls.from_json(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"'{path}' is not a complete range table: {error}. Write it anew with `build`.") from error
 

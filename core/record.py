@@ -80,3 +80,10 @@ class Record:
             if not math.isfinite(document[name]):
                 document[name] = None
         return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Record:
+        """Read back what `to_json` gave; a null becomes NaN."""
+        numbers = {name: math.nan if document[name] is None else document[name] for name in ("value", "low", "high")}
+        comparison = None if document["comparison"] is None else Comparison(**document["comparison"])
+        return cls(**{**document, **numbers, "flags": tuple(document["flags"]), "comparison": comparison})
