@@ -33,7 +33,7 @@ from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .options import PARTIAL, Subparsers, add_common, figure, positive, table
-from .output import add_output, put_out
+from .output import add_output, finished_cells, put_out
 from .progress import Progress
 
 _DEFAULT_METHODS = "minmax,percentile,entropy,mse"
@@ -79,9 +79,10 @@ def run(options: argparse.Namespace) -> int:
     sets = calibration_sets(pool, pipeline, size=options.calib_size, seed=options.seed, twin=twin)
     progress.stage(f"Attacking {len(data)} images with {condition.label}")
     exam = _exam(options, condition, data, pipeline, twin)
-    records = calibration_study(
-        model, sets, exam, plan, progress=lambda name: progress.stage(f"Calibrating with {name}")
-    )
+    with finished_cells(options, progress) as finished:
+        records = calibration_study(
+            model, sets, exam, plan, lambda name: progress.stage(f"Calibrating with {name}"), finished
+        )
     progress.close()
     put_out(options, _document(options, records, pool, exam))
     if not options.json:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
 from ..core.files import replace_json
+from ..evaluate.finished_cells import FinishedCells
 from .options import print_json
 from .progress import Progress
 
@@ -21,8 +23,29 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=_writable,
         metavar="FILE",
-        help="also write the JSON document here; another one that lies there is renamed",
+        help="also write the JSON document here, another one there is renamed; finished cells are kept in the folder "
+        "FILE.cells, so that the same command goes on where it was interrupted",
     )
+
+
+@contextmanager
+def finished_cells(options: argparse.Namespace, progress: Progress) -> Iterator[FinishedCells]:
+    """Open the folder beside the document of ``--output``, and tell at the end what was found and kept there.
+
+    Without ``--output`` nothing is found or kept.
+
+    Raises:
+        InputError: If a file lies there.
+    """
+    if options.output is None:
+        yield FinishedCells()
+        return
+    beside = folder(options.output.with_name(f"{options.output.name}.cells"))
+    finished = FinishedCells(beside, {"threads": options.threads})
+    try:
+        yield finished
+    finally:
+        progress.stage(finished.summary())
 
 
 def put_out(options: argparse.Namespace, document: Mapping[str, Any]) -> None:

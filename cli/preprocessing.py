@@ -32,7 +32,7 @@ from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
 from .options import PARTIAL, Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, table
-from .output import add_output, put_out
+from .output import add_output, finished_cells, put_out
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
@@ -172,7 +172,8 @@ def _mismatch(options: argparse.Namespace) -> int:
         threads=options.threads,
     )
     progress.stage(f"Calibrating {len(ways)} engines on {len(calibration)} images, serving {len(data)}")
-    records = preset_mismatch(model, calibration, data, ways, plan, progress)
+    with finished_cells(options, progress) as finished:
+        records = preset_mismatch(model, calibration, data, ways, plan, progress, finished)
     progress.close()
     if not options.json:
         print(_matrix(records, [way.name for way in ways]))
@@ -219,7 +220,9 @@ def _serve(options: argparse.Namespace, ways: Sequence[Way], targets: Sequence[O
     progress = Progress(quiet=options.quiet)
     prepared = prepared_sets(options)
     progress.stage(f"Serving {len(dataset)} images in {len(ways)} ways")
-    served = serve(dataset, ways, [opened.target for opened in targets], progress=progress, prepared=prepared)
+    engines = [opened.target for opened in targets]
+    with finished_cells(options, progress) as finished:
+        served = serve(dataset, ways, engines, progress=progress, prepared=prepared, finished=finished)
     if prepared is not None:
         progress.stage(prepared.summary())
     progress.close()

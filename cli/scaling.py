@@ -11,6 +11,7 @@ from ..evaluate.scaling_attack import scaling_pairs, scaling_records
 from ..evaluate.scaling_leverage import Leverage
 from ..inputs.dataset import Dataset
 from .options import table
+from .output import finished_cells
 from .progress import Progress
 from .targets import Opened
 
@@ -25,7 +26,10 @@ def planted_records(
     few = dataset.subset(min(2 * options.pairs, len(dataset)), options.seed)
     pairs = scaling_pairs(few, own, side=side)
     progress.stage(f"Planting {len(pairs)} pictures of {side} x {side} pixels")
-    records = scaling_records([opened.target for opened in targets], pairs, ways, seed=options.seed)
+    with finished_cells(options, progress) as finished:
+        records = scaling_records(
+            [opened.target for opened in targets], pairs, ways, seed=options.seed, finished=finished
+        )
     progress.close()
     return records
 

@@ -45,6 +45,22 @@ class Outcome:
     identity: Mapping[str, Any]
     flags: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the answers as JSON data, without the identity; a NaN becomes null."""
+        error = [value if np.isfinite(value) else None for value in self.error.tolist()]
+        answers = {name: getattr(self, name).tolist() for name in ("clean", "held", "same")}
+        return {**answers, "error": error, "flags": list(self.flags)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], identity: Mapping[str, Any]) -> Outcome:
+        """Read back what `to_json` gave."""
+        return cls(
+            **{name: np.array(document[name], np.bool_) for name in ("clean", "held", "same")},
+            error=np.array(document["error"], np.float64),
+            identity=identity,
+            flags=tuple(document["flags"]),
+        )
+
 
 def study_records(outcomes: Mapping[str, Outcome], *, baseline: str, attack: str, seed: int) -> list[Record]:
     """Give every metric of every engine, compared with the baseline set's engine of the same method.

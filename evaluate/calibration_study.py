@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from ..calib.calibrate import calibrate
 from ..core.errors import InputError, RobustMQError
-from ..core.files import sha256_bytes
+from ..core.files import sha256_bytes, sha256_json
 from ..core.provenance import available_cores
 from ..core.ranges import RangeTable
 from ..core.record import Record
@@ -21,6 +21,7 @@ from ..export.qdq import quantize
 from ..inputs.pipeline import Pipeline
 from .calibration_records import FLOAT, Outcome, study_records
 from .calibration_sets import CalibrationSet
+from .finished_cells import FinishedCells
 from .model_target import model_target
 from .rates import failed, missing
 from .target import answers, not_finite, scores
@@ -46,6 +47,11 @@ class Exam:
     labels: NDArray[np.int64]
     attack: str
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the questions."""
+        return sha256_json([sha256_bytes(each.tobytes()) for each in (self.images, self.adversarials, self.labels)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
@@ -70,6 +76,7 @@ def calibration_study(
     exam: Exam,
     plan: StudyPlan,
     progress: Progress | None = None,
+    finished: FinishedCells | None = None,
 ) -> list[Record]:
     """Build one engine for every set and method, ask each the same questions, and test it against the baseline.
 
@@ -84,6 +91,7 @@ def calibration_study(
         exam: The questions; its images may be in no set.
         plan: Methods, precision, seed, threads.
         progress: Called with the name of each set before it is used.
+        finished: Where what came of a set and method is looked for, and kept; None for nowhere.
 
     Returns:
         The records of the float model (engine ``float``), then of every set and method (engine ``SET/METHOD``). The
@@ -97,7 +105,7 @@ def calibration_study(
     """
     if not sets or sets[0].missing:
         raise InputError(f"The baseline cannot be had: {sets[0].missing if sets else 'there is no set'}.")
-    study = _Study(model, sets[0].pipeline, exam, plan)
+    study = _Study(model, sets[0].pipeline, exam, plan, finished or FinishedCells())
     for entry in (each for each in sets if not each.missing):
         if progress is not None:
             progress(entry.name)
@@ -114,41 +122,63 @@ def calibration_study(
 class _Study:
     """The float model's answers, and those of every engine added so far."""
 
-    def __init__(self, model: ModelProto, pipeline: Pipeline, exam: Exam, plan: StudyPlan) -> None:
-        self._model, self._pipeline, self._exam, self._plan = model, pipeline, exam, plan
+    def __init__(
+        self, model: ModelProto, pipeline: Pipeline, exam: Exam, plan: StudyPlan, finished: FinishedCells
+    ) -> None:
+        self._model, self._pipeline, self._exam, self._plan, self._finished = model, pipeline, exam, plan, finished
+        self._common = {
+            "study": "calibration-study",
+            "model": sha256_bytes(serialize(model)),
+            "pipeline": pipeline.to_json(),
+            "exam": exam.sha256,
+            "precision": plan.precision,
+            "seed": plan.seed,
+        }
         self._reference = _scores(model, pipeline, exam, plan)
         self._baseline: dict[str, RangeTable] = {}
         self.outcomes = {FLOAT: _outcome(self._reference, self._reference, exam, {"set": FLOAT})}
         self.failures: list[Record] = []
 
     def add(self, entry: CalibrationSet) -> None:
+        cells = {m: {**self._common, "set": entry.data_sha256, "method": m} for m in self._plan.methods}
+        found = {method: self._finished.find(cell) for method, cell in cells.items()}
         try:
-            tables = list(_tables(self._model, entry, self._plan))
+            tables = _tables(self._model, entry, self._plan) if None in found.values() else {}
         except RobustMQError as error:
             if not self._baseline:
                 raise
             self._fail(entry.name, error, {"set": entry.name})
             return
-        for table in tables:
-            self._build(entry, table)
+        for method, cell in cells.items():
+            if (kept := found[method]) is None:
+                self._build(entry, tables[method], cell)
+            else:
+                self._take(entry, kept)
 
-    def _build(self, entry: CalibrationSet, table: RangeTable) -> None:
+    def _take(self, entry: CalibrationSet, kept: Mapping[str, Any]) -> None:
+        table = RangeTable.from_json(kept["table"])
+        self.outcomes[f"{entry.name}/{table.method}"] = Outcome.from_json(kept["outcome"], self._identity(entry, table))
+
+    def _build(self, entry: CalibrationSet, table: RangeTable, cell: Mapping[str, Any]) -> None:
+        identity, name = self._identity(entry, table), f"{entry.name}/{table.method}"
+        try:
+            engine = quantize(self._model, table, precision=self._plan.precision)
+            answers = _scores(engine, self._pipeline, self._exam, self._plan)
+        except RobustMQError as error:
+            self._fail(name, error, identity)
+            return
+        self.outcomes[name] = _outcome(answers, self._reference, self._exam, identity)
+        self._finished.keep(cell, {"table": table.to_json(), "outcome": self.outcomes[name].to_json()})
+
+    def _identity(self, entry: CalibrationSet, table: RangeTable) -> dict[str, Any]:
         first = self._baseline.setdefault(table.method, table)
-        identity = {
+        return {
             "set": entry.name,
             "method": table.method,
             "images": table.images,
             "range_ratio": range_ratio(table.ranges, first.ranges),
             "data_sha256": table.data_sha256,
         }
-        name = f"{entry.name}/{table.method}"
-        try:
-            engine = quantize(self._model, table, precision=self._plan.precision)
-            answers = _scores(engine, self._pipeline, self._exam, self._plan)
-        except RobustMQError as error:
-            self._fail(name, error, identity)
-        else:
-            self.outcomes[name] = _outcome(answers, self._reference, self._exam, identity)
 
     def _fail(self, name: str, error: RobustMQError, identity: Mapping[str, Any]) -> None:
         self.failures.append(failed(name, "clean", "accuracy", error, self._plan.seed, identity))
@@ -165,7 +195,7 @@ def _width(bounds: tuple[float, float]) -> float:
     return max(bounds[1], 0.0) - min(bounds[0], 0.0)
 
 
-def _tables(model: ModelProto, entry: CalibrationSet, plan: StudyPlan) -> Iterator[RangeTable]:
+def _tables(model: ModelProto, entry: CalibrationSet, plan: StudyPlan) -> dict[str, RangeTable]:
     seen = 0
 
     def batches() -> Iterator[NDArray[np.float32]]:
@@ -176,8 +206,8 @@ def _tables(model: ModelProto, entry: CalibrationSet, plan: StudyPlan) -> Iterat
 
     found = calibrate(model, batches, methods=plan.methods, threads=plan.threads)
     source = sha256_bytes(serialize(model))
-    for method, ranges in found.items():
-        yield RangeTable(
+    return {
+        method: RangeTable(
             method=method,
             images=seen,
             model_sha256=source,
@@ -185,6 +215,8 @@ def _tables(model: ModelProto, entry: CalibrationSet, plan: StudyPlan) -> Iterat
             preset=entry.pipeline.name,
             ranges=ranges,
         )
+        for method, ranges in found.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from ..core.files import sha256_file
 from ..engines.catalog import open_engine
 from ..export.onnx_file import write_model
 from ..inputs.pipeline import Pipeline
@@ -35,9 +36,13 @@ def model_target(model: ModelProto, pipeline: Pipeline, *, threads: int | None) 
         try:
             spec = engine.spec
             fitted = replace(pipeline.for_size(spec.height, spec.width), layout=spec.layout, dtype=spec.dtype)
-            batch = spec.fixed_batch or 32
             yield Target(
-                name="model", engine=engine, pipeline=fitted, identity={}, batch=batch, pad=spec.fixed_batch is not None
+                name="model",
+                engine=engine,
+                pipeline=fitted,
+                identity={"sha256": sha256_file(path), "kind": engine.provenance()["kind"]},
+                batch=spec.fixed_batch or 32,
+                pad=spec.fixed_batch is not None,
             )
         finally:
             engine.close()

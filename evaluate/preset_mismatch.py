@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,13 @@ from ..inputs.dataset import Dataset
 from .calibration_records import FLOAT
 from .calibration_study import range_ratio
 from .decoded_sets import Images, Way, prepared_batches
+from .finished_cells import FinishedCells
 from .model_target import model_target
 from .paired import with_verdicts
 from .rates import failed, missing
 from .served import Progress, Served, serve
 from .served_records import accuracy, change, flips
+from .set_recipes import loading
 from .target import Target
 
 _BATCH = 8
@@ -56,6 +59,7 @@ def preset_mismatch(
     ways: Sequence[Way],
     plan: MismatchPlan,
     progress: Progress | None = None,
+    finished: FinishedCells | None = None,
 ) -> list[Record]:
     """Calibrate one engine for every way on the same images, and serve the same other images to each in every way.
 
@@ -72,6 +76,7 @@ def preset_mismatch(
         ways: At least two; the model's own first.
         plan: How to build.
         progress: Called with (images served, all).
+        finished: Where each way's ranges, and each engine's answers, are looked for, and kept; None for nowhere.
 
     Returns:
         The records, float first; a way that cannot run and an engine that breaks are records of n 0 with the reason.
@@ -83,14 +88,15 @@ def preset_mismatch(
     able = [way for way in ways if way.name not in reasons]
     if len(able) < 2:
         raise InputError(f"Expected two presets or more that can run here, got {len(able)}. Name others.")
-    tables = _tables(model, calibration, able, plan)
+    finished = finished or FinishedCells()
+    tables = _tables(model, calibration, able, plan, finished)
     with ExitStack() as stack:
         models = {FLOAT: model} | {_engine(n): quantize(model, t, precision=plan.precision) for n, t in tables.items()}
         targets = [
             _named(stack.enter_context(model_target(each, able[0].pipeline, threads=plan.threads)), name)
             for name, each in models.items()
         ]
-        served = serve(data, able, targets, progress=progress)
+        served = serve(data, able, targets, progress=progress, finished=finished)
     found = [*_float_records(served, plan.seed), *_matrix(served, tables, plan.seed)]
     found += [missing(_engine(name), name, "accuracy", reason, plan.seed) for name, reason in reasons.items()]
     found += [failed(name, "every way", "accuracy", reason, plan.seed) for name, reason in served.broken.items()]
@@ -105,16 +111,42 @@ def _named(target: Target, name: str) -> Target:
     return replace(target, name=name)
 
 
-def _tables(model: ModelProto, calibration: Dataset, ways: Sequence[Way], plan: MismatchPlan) -> dict[str, RangeTable]:
-    """Choose ranges for every way on the images that all ways can prepare, each file decoded once for each decoder."""
+def _tables(
+    model: ModelProto, calibration: Dataset, ways: Sequence[Way], plan: MismatchPlan, finished: FinishedCells
+) -> dict[str, RangeTable]:
+    """Choose ranges for every way on the images that all ways can prepare."""
+    prepared = cache(partial(_prepared, calibration, ways))
+    source = sha256_bytes(serialize(model))
+    shown = {way.name: loading(calibration.samples, way.pipeline) for way in ways}
+    tables = {}
+    for way in ways:
+        cell = {
+            "study": "calibrated",
+            "model": source,
+            "method": plan.method,
+            "shown": shown,
+            "way": [way.name, way.pipeline.to_json()],
+        }
+        if (found := finished.find(cell)) is not None:
+            tables[way.name] = RangeTable.from_json(found)
+            continue
+        tables[way.name] = _table(model, source, prepared()[way.name], way, calibration, plan)
+        finished.keep(cell, tables[way.name].to_json())
+    return tables
+
+
+def _prepared(calibration: Dataset, ways: Sequence[Way]) -> dict[str, Images]:
+    """Prepare the images in every way, each file decoded once for each decoder."""
     steps = list(prepared_batches(calibration, ways, batch=_BATCH, threads=available_cores()))
     images = {way.name: np.concatenate([step.images[way.name] for step in steps]) for way in ways}
     if not len(images[ways[0].name]):
         raise InputError(f"No calibration image can be prepared; the first: {steps[0].failures[0].reason}")
-    return {way.name: _table(model, images[way.name], way, calibration, plan) for way in ways}
+    return images
 
 
-def _table(model: ModelProto, images: Images, way: Way, calibration: Dataset, plan: MismatchPlan) -> RangeTable:
+def _table(
+    model: ModelProto, source: str, images: Images, way: Way, calibration: Dataset, plan: MismatchPlan
+) -> RangeTable:
     def batches() -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(images), _BATCH):
             yield way.pipeline.tensor(images[start : start + _BATCH])
@@ -123,7 +155,7 @@ def _table(model: ModelProto, images: Images, way: Way, calibration: Dataset, pl
     return RangeTable(
         method=plan.method,
         images=len(images),
-        model_sha256=sha256_bytes(serialize(model)),
+        model_sha256=source,
         data_sha256=calibration.manifest_sha256,
         preset=way.name,
         ranges=ranges,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RobustMQError
+from ..core.files import sha256_bytes
 from ..core.record import Record
 from ..core.statistics import Interval, paired_bootstrap
 from ..inputs.dataset import Dataset, Sample
 from ..inputs.geometry import Layout, lay_out
 from ..inputs.pipeline import Pipeline
 from .decoded_sets import Images, Way
+from .finished_cells import FinishedCells
 from .rates import failed, missing, record, share
 from .scaling_leverage import VISIBLE, Matrix, resize_matrix
-from .target import Target, answer
+from .target import Target, answer, verify
 
 PICTURES = "pictures"
 """The engine name of what is said about the planted pictures themselves."""
@@ -133,6 +137,12 @@ class Pair:
     other: Images
     other_label: int
 
+    @property
+    def key(self) -> list[Any]:
+        """What the pictures are, as JSON data."""
+        sides = ((self.large, self.label), (self.other, self.other_label))
+        return [[list(image.shape), sha256_bytes(image.tobytes()), label] for image, label in sides]
+
 
 def scaling_pairs(dataset: Dataset, pipeline: Pipeline, *, side: int) -> list[Pair]:
     """Make pairs of a data set's images, the first with the second and so on; those of one class are left out.
@@ -168,7 +178,12 @@ def _square(image: Images) -> Images:
 
 
 def scaling_records(
-    targets: Sequence[Target], pairs: Sequence[Pair], ways: Sequence[Way], *, seed: int = 0
+    targets: Sequence[Target],
+    pairs: Sequence[Pair],
+    ways: Sequence[Way],
+    *,
+    seed: int = 0,
+    finished: FinishedCells | None = None,
 ) -> list[Record]:
     """Plant pictures for every preset, store them as PNG, and serve each through every preset.
 
@@ -185,6 +200,8 @@ def scaling_records(
         pairs: At least one, all large pictures of one size.
         ways: The presets; the ways' names are unique.
         seed: Seed of the bootstrap behind the intervals of means.
+        finished: Where what is said about a preset's pictures, and about an engine that they are served to, is looked
+            for, and kept; None for nowhere.
 
     Raises:
         InputError: If there is no pair, or a preset cannot be attacked at this size.
@@ -197,37 +214,60 @@ def scaling_records(
     able = [way for way in ways if not way.pipeline.missing]
     sights = {way.name: Sight.of(way.pipeline, *pairs[0].large.shape[:2]) for way in able}
     judges = [_Judge(target, pairs, seed) for target in targets]
+    finished = finished or FinishedCells()
+    common = {"study": "scaling", "pairs": [pair.key for pair in pairs], "seed": seed}
     for way in able:
-        planted = [plant(pair.large, way.pipeline.load(pair.other), sights[way.name]) for pair in pairs]
-        found += _cost(way, pairs, planted, seed)
-        files = [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in planted]
+        planted = cache(partial(_planted, way, pairs, sights[way.name]))  # made when a cell is not finished
+        files = cache(partial(_files, planted))
+        cell = {**common, "planted": _key(way)}
+        found += finished.records(cell, partial(_cost, way, pairs, planted, seed))
         for served in able:
-            shown = np.stack([served.pipeline.load(file) for file in files])
+            shown = cache(partial(_shown, files, served))
             for judge in judges:
-                found += judge.records(f"{way.name}, served {served.name}", shown, served)
+                pair = {**cell, "served": _key(served), "target": judge.target.key}
+                measure = partial(judge.records, f"{way.name}, served {served.name}", shown, served)
+                found += finished.records(pair, measure)
     return found
+
+
+def _key(way: Way) -> list[Any]:
+    return [way.name, way.pipeline.to_json()]
+
+
+def _planted(way: Way, pairs: Sequence[Pair], sight: Sight) -> list[Images]:
+    return [plant(pair.large, way.pipeline.load(pair.other), sight) for pair in pairs]
+
+
+def _files(planted: Callable[[], Sequence[Images]]) -> list[bytes]:
+    return [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in planted()]
+
+
+def _shown(files: Callable[[], Sequence[bytes]], served: Way) -> Images:
+    return np.stack([served.pipeline.load(file) for file in files()])
 
 
 class _Judge:
     """Says what one engine makes of planted pictures."""
 
     def __init__(self, target: Target, pairs: Sequence[Pair], seed: int) -> None:
-        self._target, self._pairs, self._seed = target, pairs, seed
+        self.target, self._pairs, self._seed = target, pairs, seed
         self._label = np.array([pair.label for pair in pairs], np.int64)
         self._other_label = np.array([pair.other_label for pair in pairs], np.int64)
         self._clean: dict[str, NDArray[np.bool_]] = {}
 
-    def records(self, condition: str, shown: Images, served: Way) -> list[Record]:
+    def records(self, condition: str, shown: Callable[[], Images], served: Way) -> list[Record]:
+        pictures = shown()
         try:
-            both, found = self._both_right(served), answer(self._target, shown)
+            both, found = self._both_right(served), answer(self.target, pictures)
+            verify(self.target)
         except RobustMQError as error:
-            return [failed(self._target.name, condition, "attack_success", error, self._seed)]
+            return [failed(self.target.name, condition, "attack_success", error, self._seed)]
         shares = {
             "attack_success": share(found.right(self._other_label)[both]),
             "survived": share(found.right(self._label)[both]),
         }
         return [
-            record(self._target.name, condition, metric, interval, self._seed, flags=found.flags)
+            record(self.target.name, condition, metric, interval, self._seed, flags=found.flags)
             for metric, interval in shares.items()
         ]
 
@@ -235,15 +275,15 @@ class _Judge:
         """Tell which pairs the engine gets right twice when nothing is planted."""
         if way.name not in self._clean:
             large, other = (
-                answer(self._target, np.stack([way.pipeline.load(picture) for picture in pictures]))
+                answer(self.target, np.stack([way.pipeline.load(picture) for picture in pictures]))
                 for pictures in ([pair.large for pair in self._pairs], [pair.other for pair in self._pairs])
             )
             self._clean[way.name] = large.right(self._label) & other.right(self._other_label)
         return self._clean[way.name]
 
 
-def _cost(way: Way, pairs: Sequence[Pair], planted: Sequence[Images], seed: int) -> Iterator[Record]:
-    sides = list(zip(pairs, planted, strict=True))
+def _cost(way: Way, pairs: Sequence[Pair], planted: Callable[[], Sequence[Images]], seed: int) -> Iterator[Record]:
+    sides = list(zip(pairs, planted(), strict=True))
     moved = [image.astype(np.float64) - pair.large for pair, image in sides]
     reached = [way.pipeline.load(image).astype(np.float64) - way.pipeline.load(pair.other) for pair, image in sides]
     figures: Mapping[str, tuple[str, list[float]]] = {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import EngineError, RobustMQError
-from ..engines.protocol import Batch, Engine
+from ..engines.protocol import Batch, Engine, Watched
 from ..inputs.pipeline import Pipeline
 
 Images = NDArray[np.uint8]
@@ -36,6 +36,17 @@ class Target:
     identity: Mapping[str, Any]
     batch: int = 32
     pad: bool = False
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the records of a cell depend on that this target answers, as JSON data."""
+        return {
+            "name": self.name,
+            "identity": dict(self.identity),
+            "pipeline": self.pipeline.to_json(),
+            "batch": self.batch,
+            "pad": self.pad,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +121,17 @@ def scores(target: Target, images: Images) -> Floats:
     return np.concatenate(
         [_scores(target, images[start : start + target.batch]) for start in range(0, len(images), target.batch)]
     )
+
+
+def verify(target: Target) -> None:
+    """Check that what answered is what was opened, where somebody else may replace it, as on a server.
+
+    Raises:
+        TargetChangedError: If it may be another one.
+        EngineError: If it cannot be asked.
+    """
+    if isinstance(target.engine, Watched):
+        target.engine.verify()
 
 
 def _scores(target: Target, images: Images) -> Floats:

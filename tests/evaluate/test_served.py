@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from robustmq_trt import assets
-from robustmq_trt.core.errors import InputError, UnsupportedError
+from robustmq_trt.core.errors import InputError, TargetChangedError, UnsupportedError
 from robustmq_trt.evaluate.chunk import Chunk
 from robustmq_trt.evaluate.corruptions.jpeg import encode
 from robustmq_trt.evaluate.decoded_sets import DecodedOnce, Way, prepared_batches
+from robustmq_trt.evaluate.finished_cells import FinishedCells
 from robustmq_trt.evaluate.served import NO_ANSWER, serve
 from robustmq_trt.evaluate.systematic import grid_ways
 from robustmq_trt.inputs import pipeline as pipeline_module
+from robustmq_trt.inputs.dataset import Sample
 from robustmq_trt.inputs.loader import load_images
 from robustmq_trt.inputs.sources import open_dataset
 
@@ -180,3 +182,84 @@ def test_an_engine_that_breaks_is_told_and_the_others_go_on(photos, tiny_pipelin
     assert dict(found.broken) == {"broken": "RuntimeError: out of order"}
     assert list(found.answers) == [("sound", "a")]
     assert NO_ANSWER not in found.answers["sound", "a"]
+
+
+def test_finished_answers_are_not_asked_for_and_a_new_engine_is(photos, tiny_pipeline, pixel_target, tmp_path):
+    ways = [
+        Way(name="a", pipeline=tiny_pipeline),
+        Way(name="b", pipeline=replace(tiny_pipeline, resize="opencv-nearest")),
+    ]
+    old, new = pixel_target("old", tiny_pipeline), pixel_target("new", tiny_pipeline)
+    first = serve(photos, ways, [old], finished=FinishedCells(tmp_path))
+    shown = old.engine.shown
+
+    again = serve(photos, ways, [old, new], finished=FinishedCells(tmp_path))
+
+    assert (old.engine.shown, new.engine.shown) == (shown, shown)
+    assert (again.pixels, again.names) == (first.pixels, first.names)
+    for way in ("a", "b"):
+        np.testing.assert_array_equal(again.answers["old", way], first.answers["old", way])
+        np.testing.assert_array_equal(again.answers["new", way], first.answers["old", way])
+
+
+def test_what_every_engine_has_answered_is_not_decoded(photos, tiny_pipeline, pixel_target, tmp_path, decodings):
+    ways, target = [Way(name="a", pipeline=tiny_pipeline)], pixel_target("pixel", tiny_pipeline)
+    serve(photos, ways, [target], finished=FinishedCells(tmp_path))
+    decodings.clear()
+
+    serve(photos, ways, [target], finished=FinishedCells(tmp_path))
+
+    assert len(decodings) < len(photos), "whether the decoder runs here is tried on a picture of our own"
+
+
+@pytest.mark.parametrize("change", ["pipeline", "image", "identity", "quality"])
+def test_answers_to_other_images_or_of_other_engines_are_not_taken(
+    photos, tiny_pipeline, pixel_target, tmp_path, change
+):
+    way, target = Way(name="a", pipeline=tiny_pipeline), pixel_target("pixel", tiny_pipeline)
+    serve(photos, [way], [target], finished=FinishedCells(tmp_path))
+    if change == "pipeline":
+        way = replace(way, pipeline=replace(tiny_pipeline, resize="opencv-nearest"))
+    elif change == "quality":
+        way = replace(way, quality=50)
+    elif change == "identity":
+        target = replace(target, identity={"sha256": "another"})
+    else:
+        photos = photos.subset(len(photos) - 1, 0)
+    cells = FinishedCells(tmp_path)
+
+    serve(photos, [way], [target], finished=cells)
+
+    assert (cells.found, cells.kept) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["torn.png", "gone.png"])
+def test_a_batch_with_an_image_that_fails_is_not_kept(photos, tiny_pipeline, pixel_target, tmp_path, name):
+    (tmp_path / "torn.png").write_bytes(b"no")
+    bad = Sample(name=name, label=0, source=tmp_path / name)
+    cells = FinishedCells(tmp_path / "cells")
+
+    found = serve(
+        replace(photos, samples=(*photos.samples, bad)),
+        [Way(name="a", pipeline=tiny_pipeline)],
+        [pixel_target("pixel", tiny_pipeline)],
+        finished=cells,
+    )
+
+    assert [failure.sample.name for failure in found.failures] == [name]
+    assert len(found.names) == len(photos)
+    assert cells.kept == 0
+
+
+def test_answers_of_an_engine_that_may_have_been_replaced_are_not_kept(photos, tiny_pipeline, pixel_target, tmp_path):
+    def replaced():
+        raise TargetChangedError("The model was replaced.")
+
+    target = pixel_target("pixel", tiny_pipeline)
+    target.engine.verify = replaced
+    cells = FinishedCells(tmp_path)
+
+    found = serve(photos, [Way(name="a", pipeline=tiny_pipeline)], [target], finished=cells)
+
+    assert dict(found.broken) == {"pixel": "The model was replaced."}
+    assert cells.kept == 0
