@@ -25,7 +25,8 @@ from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import PARTIAL, Subparsers, add_common, add_data, figure, positive, print_json, table
+from .options import PARTIAL, Subparsers, add_common, add_data, figure, positive, table
+from .output import add_output, finished_cells, put_out
 from .progress import Progress
 from .targets import Opened, opened_targets, without_calibration
 
@@ -53,6 +54,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
     add_isolation(parser)
+    add_output(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -77,19 +79,20 @@ def run(options: argparse.Namespace) -> int:
         pictures = Pictures.of(loaded.images, [s.label for s in samples], [s.sha256 for s in samples])
         progress.stage(f"Attacking {len(samples)} images with {condition.label}")
         routes = all_routes(options.shift, (95, 90, 75) if options.survival else ())
-        found = transfer_matrix(
-            sources(targets, options.surrogate, ensemble=options.ensemble, threads=options.threads),
-            [opened.target for opened in targets],
-            pictures,
-            condition,
-            routes=routes if options.survival or options.shift else (),
-            seed=options.seed,
-        )
+        with finished_cells(options, progress) as finished:
+            found = transfer_matrix(
+                sources(targets, options.surrogate, ensemble=options.ensemble, threads=options.threads),
+                [opened.target for opened in targets],
+                pictures,
+                condition,
+                routes=routes if options.survival or options.shift else (),
+                seed=options.seed,
+                finished=finished,
+            )
     progress.close()
-    if options.json:
-        undecodable = [{"name": name, "reason": reason} for name, reason in broken.items()]
-        print_json({"records": [record.to_json() for record in found], "undecodable": undecodable})
-    else:
+    undecodable = [{"name": name, "reason": reason} for name, reason in broken.items()]
+    put_out(options, {"records": [record.to_json() for record in found], "undecodable": undecodable})
+    if not options.json:
         print(_matrix(found), _table(found), sep="\n\n")
         print(*(f"left out: {name}: {reason}\n" for name, reason in broken.items()), sep="", end="")
     return PARTIAL if broken or any_failed(found) else 0

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, RobustMQError
+from ..core.files import sha256_bytes
 from ..core.record import Record
 from ..core.statistics import Interval, wilson
 from .attacks.catalog import TransferEntry, transfer_entry
 from .attacks.gradient import TransferTask
 from .conditions import Condition
+from .finished_cells import FinishedCells
 from .masking import ZERO_GRADIENT_LIMIT
 from .rates import failed, record, share
-from .target import Floats, Target, answer, answers, scores
+from .target import Floats, Target, answer, answers, scores, verify
 from .twin.agreement import Agreement, agree
 from .twin.twin import Twin
 from .verdict import Route, verdict
 
 Images = NDArray[np.uint8]
+
+_AGREEMENT = "twin_agreement"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,13 @@ class Source:
     twin: Twin | None = None
     missing: str = ""
     engine: str = ""
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What its examples and their records depend on, as JSON data."""
+        pipeline = None if self.twin is None else self.twin.pipeline.to_json()
+        graph = "" if self.twin is None else self.twin.sha256
+        return {**_identity(self), "engine": self.engine, "missing": self.missing, "graph": graph, "pipeline": pipeline}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +83,12 @@ class Pictures:
             raise InputError("No image of the data set can be decoded. Check the files.")
         return cls(images=images, labels=np.array(labels, dtype=np.int64), hashes=hashes)
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the images are, as JSON data."""
+        pixels = sha256_bytes(self.images.tobytes())
+        return {"pixels": pixels, "labels": self.labels.tolist(), "hashes": list(self.hashes)}
+
 
 def transfer_matrix(
     sources: Sequence[Source],
@@ -80,6 +98,7 @@ def transfer_matrix(
     *,
     routes: Sequence[Route] = (),
     seed: int = 0,
+    finished: FinishedCells | None = None,
 ) -> list[Record]:
     """Attack on every source and show the examples to every engine.
 
@@ -89,10 +108,19 @@ def transfer_matrix(
     no gradients, a twin below the gate of `Agreement`, or a failure, its own or that of the engine it is held against.
     An engine that fails on a source's examples is such a record too. With routes, the records of `verdict` follow.
 
+    Args:
+        sources: What examples are made on.
+        targets: The engines.
+        pictures: The images.
+        condition: A transfer attack.
+        routes: How the examples reach the engines beside as they are.
+        seed: Seed of the attack.
+        finished: Where pairs of source and engine that are finished are looked for, and kept; None for nowhere.
+
     Raises:
         InputError: If the condition is no transfer attack.
     """
-    matrix = _Matrix(targets, pictures, condition, transfer_entry(condition), routes, seed)
+    matrix = _Matrix(targets, pictures, condition, transfer_entry(condition), routes, seed, finished or FinishedCells())
     return [row for source in sources for row in matrix.rows(source)]
 
 
@@ -105,26 +133,55 @@ class _Matrix:
         entry: TransferEntry,
         routes: Sequence[Route],
         seed: int,
+        finished: FinishedCells,
     ) -> None:
         self._targets, self._pictures, self._seed, self._routes = targets, pictures, seed, routes
-        self._condition, self._entry = condition, entry
+        self._condition, self._entry, self._finished = condition, entry, finished
         self._clean: dict[str, Floats] = {}
+        self._common = {
+            "study": "transfer-matrix",
+            "attack": condition.label,
+            "routes": [asdict(route) for route in routes],
+            "seed": seed,
+            "pictures": pictures.key,
+        }
 
     def rows(self, source: Source) -> list[Record]:
-        found: list[Record] = []
+        """Give a source's agreement and its cells; its examples are made when a cell is not finished."""
+        make = cache(partial(self._make, source))
+        cells = [
+            self._finished.records(
+                {**self._common, "source": source.key, "target": target.key}, partial(self._cell, source, target, make)
+            )
+            for target in self._targets
+        ]
+        agreement = next(([row] for cell in cells for row in cell if row.metric == _AGREEMENT), [])
+        return [*agreement, *(row for cell in cells for row in cell if row.metric != _AGREEMENT)]
+
+    def _make(self, source: Source) -> _Made:
+        agreement: list[Record] = []
         try:
             seen = self._agreement(source)
-            found += _agreement_records(source, seen, self._seed)
+            agreement = _agreement_records(source, seen, self._seed)
             refusal = source.missing or (seen.refusal if seen else "")
             examples = None if source.twin is None or refusal else self._examples(source.twin)
         except RobustMQError as error:
-            return [*found, *(self._failed(target, source, error) for target in self._targets)]
-        for target in self._targets:
-            if examples is None:
-                found.append(self._transfer(target, source, wilson(0, 0), (refusal,)))
-            else:
-                found += [self._fooled(target, source, examples), *self._verdict(target, source, examples)]
-        return found
+            return _Made(agreement=agreement, error=error)
+        return _Made(agreement=agreement, examples=examples, refusal=refusal)
+
+    def _cell(self, source: Source, target: Target, make: Callable[[], _Made]) -> list[Record]:
+        """Give the records of a pair, with the agreement in front, which every pair of the source keeps."""
+        made = make()
+        if made.error is not None:
+            return [*made.agreement, self._failed(target, source, made.error)]
+        if made.examples is None:
+            return [*made.agreement, self._transfer(target, source, wilson(0, 0), (made.refusal,))]
+        found = [self._fooled(target, source, made.examples), *self._verdict(target, source, made.examples)]
+        try:
+            verify(target)
+        except RobustMQError as error:
+            found = [self._failed(target, source, error)]
+        return [*made.agreement, *found]
 
     def _agreement(self, source: Source) -> Agreement | None:
         """Compare a twin with its own engine; other sources need not agree with anyone."""
@@ -191,6 +248,14 @@ class _Examples:
     flags: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    agreement: list[Record]
+    examples: _Examples | None = None
+    refusal: str = ""  # why there are none
+    error: RobustMQError | None = None  # what broke on the way to them
+
+
 def _agreement_records(source: Source, seen: Agreement | None, seed: int) -> list[Record]:
     if seen is None:
         return []
@@ -198,9 +263,7 @@ def _agreement_records(source: Source, seen: Agreement | None, seed: int) -> lis
     difference = seen.largest_difference if np.isfinite(seen.largest_difference) else None
     identity = {**_identity(source), "largest_logit_difference": difference}
     same, flags = seen.same, ("below-gate",) if seen.refusal else ()
-    return [
-        record(source.engine, f"clean from {source.name}", "twin_agreement", same, seed, flags=flags, identity=identity)
-    ]
+    return [record(source.engine, f"clean from {source.name}", _AGREEMENT, same, seed, flags=flags, identity=identity)]
 
 
 def _identity(source: Source) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...core.errors import EngineError, InputError, UnsupportedError
+from ...core.files import sha256_bytes
 from ...export.onnx_file import read_model
 from ...export.prepare import prepare
 from ...inputs.pipeline import Pipeline
@@ -56,11 +57,21 @@ class Twin:
         pipeline: From uint8 images to the model's input.
         batch: Largest batch that is run at once.
         fixed: Whether the graph accepts only exactly that batch.
+        sha256: Hash of the backward graph; empty where there is no graph.
     """
 
     def __init__(
-        self, *, session: Session, input_name: str, classes: int, pipeline: Pipeline, batch: int, fixed: bool = False
+        self,
+        *,
+        session: Session,
+        input_name: str,
+        classes: int,
+        pipeline: Pipeline,
+        batch: int,
+        fixed: bool = False,
+        sha256: str = "",
     ) -> None:
+        self.sha256 = sha256
         self.classes = classes
         self.pipeline = pipeline
         self.batch = batch
@@ -108,13 +119,15 @@ class Twin:
         images, scores = graph.graph.input[0], graph.graph.output[0]
         sizes = [dim.dim_value for dim in images.type.tensor_type.shape.dim]
         _check_fit(pipeline, sizes[1:])
+        content = graph.SerializeToString(deterministic=True)
         return cls(
-            session=_start(graph, threads),
+            session=_start(content, threads),
             input_name=images.name,
             classes=scores.type.tensor_type.shape.dim[1].dim_value,
             pipeline=pipeline,
             batch=sizes[0] or batch,
             fixed=sizes[0] > 0,
+            sha256=sha256_bytes(content),
         )
 
     def gradient(self, images: Images | NDArray[np.floating[Any]], labels: Labels) -> Floats:
@@ -219,14 +232,12 @@ def _check_fit(pipeline: Pipeline, sizes: list[int]) -> None:
         )
 
 
-def _start(graph: onnx.ModelProto, threads: int | None) -> Session:
+def _start(graph: bytes, threads: int | None) -> Session:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    session: Session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session: Session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return session

@@ -18,6 +18,7 @@ from robustmq_trt.export.qdq import quantize
 
 EVAL, CALIB = assets.images_dir("eval"), assets.images_dir("calib")
 STUDIES = {
+    "transfer-matrix": ("--images", 48, "--attack", "mifgsm:eps=4", "--survival"),
     "grid": ("--images", 96),
     "quality": ("--images", 128),
     "mismatch": ("--calib-size", 32, "--images", 160),
@@ -143,6 +144,7 @@ def test_without_a_document_nothing_is_kept(command, engines, tmp_path, monkeypa
 
 
 FEW = {
+    "transfer-matrix": ("--images", 8, "--attack", "fgsm:eps=4"),
     "quality": ("--images", 40, "--qualities", "50"),
     "scaling": ("--pairs", 1, "--presets", "opencv-nearest,opencv-linear"),
     "calibration-study": ("--images", 8),

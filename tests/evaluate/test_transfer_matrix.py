@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.attacks.climb import Ascent
 from robustmq_trt.evaluate.attacks.gradient import TransferTask
 from robustmq_trt.evaluate.attacks.mifgsm import mifgsm
+from robustmq_trt.evaluate.finished_cells import FinishedCells
 from robustmq_trt.evaluate.model_target import model_target
 from robustmq_trt.evaluate.target import Target, answer
 from robustmq_trt.evaluate.transfer_matrix import Pictures, Source, transfer_matrix
@@ -211,3 +213,38 @@ def test_the_largest_logit_difference_is_not_stated_where_the_engine_gives_no_lo
 
     assert np.isnan(agree(scores, scores, logits=False).largest_difference)
     assert agree(scores, scores + 0.5, logits=True).largest_difference == 0.5
+
+
+def test_finished_pairs_are_not_measured_and_those_of_a_new_engine_are(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, dying: Callable[[Target, int], Target], tmp_path: Path
+) -> None:
+    own = Source(name="A", kind="twin", sha256="a", twin=twins[0], engine="A")
+    other = Source(name="S", kind="surrogate", sha256="s", twin=twins[1])
+    whole = transfer_matrix([own, other], engines, pictures, ATTACK)
+    transfer_matrix([own, other], engines[:1], pictures, ATTACK, finished=FinishedCells(tmp_path))
+    cells = FinishedCells(tmp_path)
+
+    found = transfer_matrix([own, other], engines, pictures, ATTACK, finished=cells)
+    again = transfer_matrix(
+        [own, other], [dying(engine, 0) for engine in engines], pictures, ATTACK, finished=FinishedCells(tmp_path)
+    )
+
+    assert (cells.found, cells.kept) == (2, 2)
+    assert found == again == whole
+
+
+def test_pairs_of_another_attack_source_or_picture_are_not_taken(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, tmp_path: Path
+) -> None:
+    source = Source(name="S", kind="surrogate", sha256="s", twin=twins[0])
+    transfer_matrix([source], engines, pictures, ATTACK, finished=FinishedCells(tmp_path))
+    brighter = replace(pictures, images=pictures.images | 1)
+    cells = FinishedCells(tmp_path)
+
+    transfer_matrix([source], engines, pictures, parse_attack("mifgsm:eps=8,steps=2"), finished=cells)
+    transfer_matrix([source], engines, pictures, ATTACK, seed=1, finished=cells)
+    transfer_matrix([source], engines, brighter, ATTACK, finished=cells)
+    transfer_matrix([replace(source, twin=twins[1])], engines, pictures, ATTACK, finished=cells)
+    transfer_matrix([source], engines, pictures, ATTACK, routes=all_routes(qualities=(90,)), finished=cells)
+
+    assert (cells.found, cells.kept) == (0, 10)
