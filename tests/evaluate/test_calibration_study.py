@@ -15,6 +15,7 @@ from robustmq_trt.evaluate import calibration_study as study_module
 from robustmq_trt.evaluate.calibration_records import METRICS, Outcome, study_records
 from robustmq_trt.evaluate.calibration_sets import CalibrationSet
 from robustmq_trt.evaluate.calibration_study import Exam, StudyPlan, calibration_study, range_ratio
+from robustmq_trt.evaluate.finished_cells import FinishedCells
 from robustmq_trt.evaluate.model_target import model_target
 from robustmq_trt.evaluate.questions import Questions, logits
 from robustmq_trt.evaluate.target import scores
@@ -220,3 +221,31 @@ def test_errors_are_judged_by_their_mean_and_less_is_better(rng):
 
     verdicts = {r.engine: r.comparison.verdict for r in records if r.metric == "logit_error" and r.comparison}
     assert verdicts == {"tail/mse": "worse", "less/mse": "better"}
+
+
+def test_finished_sets_are_not_calibrated_with_and_give_the_same_records(
+    records, mild_net, sets, exam, tmp_path, monkeypatch
+):
+    calibration_study(mild_net, sets[:2], exam, PLAN, finished=FinishedCells(tmp_path))
+    used, tables = [], study_module._tables
+    monkeypatch.setattr(study_module, "_tables", lambda *given: used.append(given[1].name) or tables(*given))
+    cells = FinishedCells(tmp_path)
+
+    found = calibration_study(mild_net, sets, exam, PLAN, finished=cells)
+
+    assert used == ["grey"]
+    assert (cells.found, cells.kept) == (4, 2)
+    assert [r.to_json() for r in found] == [r.to_json() for r in records.values()]
+
+
+def test_answers_without_finite_scores_are_kept_as_such():
+    right = np.array([True, False])
+    outcome = Outcome(
+        clean=right, held=~right, same=right, error=np.array([0.1, np.nan]), identity={"set": "a"}, flags=("1 of 2",)
+    )
+
+    found = Outcome.from_json(json.loads(json.dumps(outcome.to_json(), allow_nan=False)), outcome.identity)
+
+    for name in ("clean", "held", "same", "error"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(outcome, name))
+    assert (found.flags, found.identity) == (outcome.flags, outcome.identity)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from robustmq_trt.core.errors import EngineError, InputError
+from robustmq_trt.core.errors import EngineError, InputError, TargetChangedError
 from robustmq_trt.core.record import Record
 from robustmq_trt.evaluate.attacks.catalog import parse_attack
 from robustmq_trt.evaluate.attacks.climb import Ascent
@@ -248,3 +248,21 @@ def test_pairs_of_another_attack_source_or_picture_are_not_taken(
     transfer_matrix([source], engines, pictures, ATTACK, routes=all_routes(qualities=(90,)), finished=cells)
 
     assert (cells.found, cells.kept) == (0, 10)
+
+
+def test_a_pair_of_an_engine_that_may_have_been_replaced_is_a_row_and_is_not_kept(
+    engines: list[Target], twins: list[Twin], pictures: Pictures, tmp_path: Path
+) -> None:
+    def replaced() -> None:
+        raise TargetChangedError("The model was replaced.")
+
+    served = SimpleNamespace(spec=engines[0].engine.spec, infer=engines[0].engine.infer, verify=replaced)
+    source = Source(name="S", kind="surrogate", sha256="s", twin=twins[0])
+    cells = FinishedCells(tmp_path)
+
+    found = transfer_matrix(
+        [source], [replace(engines[0], engine=served), engines[1]], pictures, ATTACK, finished=cells
+    )
+
+    assert [(cell.engine, cell.flags) for cell in found] == [("A", ("failed: The model was replaced.",)), ("B", ())]
+    assert cells.kept == 1
