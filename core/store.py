@@ -164,8 +164,12 @@ class Store:
         self.close()
 
     def done(self) -> set[str]:
-        """Give the keys of all tasks that need no more work: measured or skipped."""
-        return {key for (key,) in self._database.execute("SELECT task_key FROM tasks WHERE status != 'failed'")}
+        """Give the keys of all tasks that need no more work: measured or skipped.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        return {key for (key,) in self._select("SELECT task_key FROM tasks WHERE status != 'failed'")}
 
     def add(self, task: Task) -> None:
         """Store a task with its rows, all or nothing; a failed attempt is replaced, a finished one is kept.
@@ -188,15 +192,16 @@ class Store:
                 self._add_rows(cursor.lastrowid, task.rows)
 
     def tasks(self, keys: Sequence[str] | None = None) -> Iterator[Task]:
-        """Give all stored tasks, or those with the given keys in their order, each with its rows by position."""
+        """Give all stored tasks, or those with the given keys in their order, each with its rows by position.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
         if keys is None:
-            keys = [key for (key,) in self._database.execute("SELECT task_key FROM tasks ORDER BY id")]
+            keys = [key for (key,) in self._select("SELECT task_key FROM tasks ORDER BY id")]
         for key in keys:
-            found = self._database.execute(
-                "SELECT id, engine, condition, status, reason, identity FROM tasks WHERE task_key=?", (key,)
-            ).fetchone()
-            if found is not None:
-                number, engine, condition, status, reason, identity = found
+            query = "SELECT id, engine, condition, status, reason, identity FROM tasks WHERE task_key=?"
+            for number, engine, condition, status, reason, identity in self._select(query, key):
                 yield Task(
                     key=key,
                     engine=engine,
@@ -219,9 +224,13 @@ class Store:
                 database.execute("DELETE FROM documents WHERE substr(key, 1, length(?1)) = ?1", (beginning,))
 
     def document(self, key: str) -> Any | None:
-        """Give the JSON document stored under a key, or None."""
-        found = self._database.execute("SELECT content FROM documents WHERE key=?", (key,)).fetchone()
-        return None if found is None else json.loads(found[0])
+        """Give the JSON document stored under a key, or None.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        found = self._select("SELECT content FROM documents WHERE key=?", key)
+        return json.loads(found[0][0]) if found else None
 
     def _prepare(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -243,7 +252,15 @@ class Store:
 
     def _rows(self, number: int) -> tuple[ImageRow, ...]:
         query = f"SELECT {', '.join(_COLUMNS)} FROM rows WHERE task_id=? ORDER BY position"
-        return tuple(_row(values) for values in self._database.execute(query, (number,)))
+        return tuple(_row(values) for values in self._select(query, number))
+
+    def _select(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"'{self._path}' cannot be read: {error}. Take a copy of it from before, or choose another run folder."
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -255,5 +272,5 @@ class Store:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise RobustMQError(f"Writing '{self._path}' failed: {error}. What was stored before is intact.") from error

@@ -110,6 +110,22 @@ def test_a_file_that_is_no_results_file_is_refused(tmp_path):
         Store(path)
 
 
+def test_a_file_that_is_damaged_inside_is_a_sentence_for_every_reader_and_writer(tmp_path):
+    path = tmp_path / "results.sqlite"
+    with Store(path) as store:
+        store.add(task("a"))
+        store.put_document("plan", {})
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))  # the first page holds the schema
+
+    with Store(path) as store:
+        for read in (store.done, lambda: list(store.tasks()), lambda: store.document("plan")):
+            with pytest.raises(InputError, match=r"'.*results.sqlite' cannot be read: .* another run folder"):
+                read()
+        with pytest.raises(RobustMQError, match=r"Writing .* failed"):
+            store.add(task("b"))
+
+
 def test_another_schema_version_is_refused(tmp_path):
     path = tmp_path / "results.sqlite"
     database = sqlite3.connect(path)
