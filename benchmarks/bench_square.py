@@ -259,7 +259,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as folder:
-        subject = open_subject(Path(os.environ["ROBUSTMQ_DATA"]), options, Path(folder))
+        subject = open_subject(Path(os.environ["ROBUSTMQ_DATA"]), options, Path(folder), apart=True)
         reference = check(subject)
         assert reference.queries is not None
         needed = int(reference.queries.sum())

@@ -48,13 +48,13 @@ class Subject:
     """The engine and the images it gets right."""
 
     engine: Any  # an engine, or one that is being timed
-    apart: ChildEngine  # the same in a process of its own
     pipeline: Pipeline
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     hashes: list[str]
     attack: SquareLinf
     best_batch: int = BATCH
+    apart: Any = None  # the same engine in a process of its own, where it is raced
 
     def scores(self, images: NDArray[np.uint8]) -> Floats:
         """Scores of uint8 images, outside any attack."""
@@ -76,7 +76,7 @@ class Subject:
         self.best_batch = BATCHES[int(seconds.argmin())]
 
 
-def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subject:
+def open_subject(data: Path, options: argparse.Namespace, folder: Path, *, apart: bool = False) -> Subject:
     net = NETS[options.net]
     pipeline = find_preset(net.preset)
     calibration, rest = open_dataset(data / "data" / net.images).split(net.calibration, SEED)
@@ -88,12 +88,12 @@ def open_subject(data: Path, options: argparse.Namespace, folder: Path) -> Subje
     right = np.flatnonzero(scores.argmax(axis=1) == candidates.labels)[: options.images]
     return Subject(
         engine=engine,
-        apart=ChildEngine.open(model, backend="onnxruntime", threads=options.threads),
         pipeline=pipeline,
         images=candidates.images[right],
         labels=candidates.labels[right],
         hashes=[candidates.hashes[i] for i in right],
         attack=SquareLinf(eps=options.eps, budget=options.queries),
+        apart=ChildEngine.open(model, backend="onnxruntime", threads=options.threads) if apart else None,
     )
 
 
