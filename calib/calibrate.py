@@ -11,7 +11,8 @@ from ..core.errors import InputError, unknown
 from .catalog import MethodEntry, find_method
 from .graph import absorbed_tensors, activation_tensors
 from .histogram import Floats, Observed
-from .observe import Plan, observe
+from .observe import Plan, Progress, observe
+from .seen import Seen
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -54,18 +55,71 @@ def calibrate(
             not fit the model's input, or an activation is not finite (the message names tensor and image).
         UnsupportedError: If ONNX Runtime is not installed.
     """
-    chosen = {name: find_method(name) for name in methods}
-    wanted = _wanted(model, tensors)
-    behind = {name: to for name, to in absorbed_tensors(model).items() if name in wanted and to in wanted}
-    own = tuple(name for name in wanted if name not in behind)
-    seen = own if all(entry.needs_histogram for entry in chosen.values()) else wanted
-    counted = frozenset(own if any(entry.needs_histogram for entry in chosen.values()) else ())
+    plan = plan_of(model, methods, tensors)
     report = None if progress is None else lambda done: progress(done, images)
-    observed = observe(
-        model, _not_all_flat(batches()), Plan(tensors=seen, counted=counted), threads=threads, progress=report
-    )
+    return choose(model, see(model, batches(), plan, threads=threads, progress=report), methods, tensors)
+
+
+def plan_of(model: onnx.ModelProto, methods: Sequence[str], tensors: Sequence[str] | None = None) -> Plan:
+    """Say what has to be observed for some methods.
+
+    Raises:
+        InputError: If a method or tensor is unknown.
+    """
+    entries, wanted = [find_method(name) for name in methods], _wanted(model, tensors)
+    behind = _behind(model, wanted)
+    own = tuple(name for name in wanted if name not in behind)
+    seen = own if all(entry.needs_histogram for entry in entries) else wanted
+    return Plan(tensors=seen, counted=frozenset(own if any(entry.needs_histogram for entry in entries) else ()))
+
+
+def see(
+    model: onnx.ModelProto,
+    batches: Iterable[Floats],
+    plan: Plan,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    first: int = 0,
+) -> Seen:
+    """Run images through the model; see `observe`, which says what is raised."""
+    flat = True
+
+    def watched() -> Iterator[Floats]:
+        nonlocal flat
+        for batch in batches:
+            if len(batch) and flat:
+                flat = batch.ndim == 4 and _is_flat(batch)
+            yield batch
+
+    tensors = observe(model, watched(), plan, threads=threads, progress=progress, first=first)
+    return Seen(tensors=tensors, flat=flat)
+
+
+def choose(
+    model: onnx.ModelProto, seen: Seen, methods: Sequence[str], tensors: Sequence[str] | None = None
+) -> dict[str, Ranges]:
+    """Choose ranges by what was seen according to `plan_of` the same methods and tensors.
+
+    Raises:
+        InputError: If there was no image, or every image was one flat colour: ranges of nothing fit no other image.
+    """
+    if not seen.tensors:
+        raise InputError("Expected at least one calibration image, got none. Pass images, e.g. with `--calib DIR`.")
+    if seen.flat:
+        raise InputError(
+            "Every calibration image is one flat colour, such as black, so the ranges would fit no other image. Check "
+            "the files and the preset."
+        )
+    wanted = _wanted(model, tensors)
+    behind = _behind(model, wanted)
     source = {name: behind.get(name, name) for name in wanted}
-    return {name: _ranges(entry, observed, source) for name, entry in chosen.items()}
+    return {name: _ranges(find_method(name), seen.tensors, source) for name in methods}
+
+
+def _behind(model: onnx.ModelProto, wanted: Sequence[str]) -> dict[str, str]:
+    """Name the tensor behind the activation function, for each wanted one that only leads into it."""
+    return {name: to for name, to in absorbed_tensors(model).items() if name in wanted and to in wanted}
 
 
 def _ranges(entry: MethodEntry, observed: Mapping[str, Observed], source: Mapping[str, str]) -> Ranges:
@@ -83,20 +137,6 @@ def _wanted(model: onnx.ModelProto, tensors: Sequence[str] | None) -> tuple[str,
         if name not in known:
             raise unknown("activation tensor", name, known)
     return tuple(name for name in known if name in set(tensors))
-
-
-def _not_all_flat(batches: Iterable[Floats]) -> Iterator[Floats]:
-    """Hand batches on; refuse at their end if no image showed anything, since ranges of nothing fit no other image."""
-    flat = None
-    for batch in batches:
-        if len(batch) and flat is not False:
-            flat = batch.ndim == 4 and _is_flat(batch)
-        yield batch
-    if flat:
-        raise InputError(
-            "Every calibration image is one flat colour, such as black, so the ranges would fit no other image. Check "
-            "the files and the preset."
-        )
 
 
 def _is_flat(images: Floats) -> bool:

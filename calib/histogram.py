@@ -14,8 +14,12 @@ the float, and `cv2.calcHist` counts pairs of bytes. Measured alternatives on on
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,6 +52,28 @@ class Observed:
     maximum: float
     exponent: int
     counts: Counts | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the summary as JSON data; the counts compressed, little-endian, in base64."""
+        counts = None if self.counts is None else zlib.compress(self.counts.astype("<i8").tobytes())
+        return {
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "exponent": self.exponent,
+            "counts": None if counts is None else base64.b64encode(counts).decode(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Observed:
+        """Read back what `to_json` gave."""
+        packed = document["counts"]
+        content = None if packed is None else zlib.decompress(base64.b64decode(packed))
+        return cls(
+            minimum=document["minimum"],
+            maximum=document["maximum"],
+            exponent=document["exponent"],
+            counts=None if content is None else np.frombuffer(content, "<i8").astype(np.int64),
+        )
 
     @property
     def bin_width(self) -> float:

@@ -42,7 +42,13 @@ class Plan:
 
 
 def observe(
-    model: onnx.ModelProto, batches: Iterable[Floats], plan: Plan, *, threads: int | None, progress: Progress | None
+    model: onnx.ModelProto,
+    batches: Iterable[Floats],
+    plan: Plan,
+    *,
+    threads: int | None,
+    progress: Progress | None,
+    first: int = 0,
 ) -> dict[str, Observed]:
     """Run every image through the model once and summarise each activation.
 
@@ -53,25 +59,26 @@ def observe(
         plan: Which tensors, and how closely.
         threads: Images computed at a time, at most 8; None for one on each core the process may run on.
         progress: Called with the number of images done, in the caller's thread.
+        first: Number of the first image, where there were others before.
 
     Returns:
-        Tensor name to summary, in the plan's order.
+        Tensor name to summary, in the plan's order; nothing if there is no image.
 
     Raises:
-        InputError: If there is no image, an image does not fit the model's input, or an activation is not finite.
+        InputError: If an image does not fit the model's input, or an activation is not finite.
         UnsupportedError: If ONNX Runtime is not installed.
     """
     workers = min(threads or available_cores(), _MOST_WORKERS)
     opened = open_model(model, plan.tensors)
     observers = [_Observer(Probe(opened, plan.tensors), plan) for _ in range(workers)]
-    _run_all(observers, _inputs(model, batches), progress)
+    _run_all(observers, _inputs(model, batches), progress, first)
     parts = [observer.seen for observer in observers if observer.seen]
     if not parts:
-        raise InputError("Expected at least one calibration image, got none. Pass images, e.g. with `--calib DIR`.")
+        return {}
     return {name: reduce(Observed.merge, (part[name] for part in parts)) for name in plan.tensors}
 
 
-def _run_all(observers: list[_Observer], inputs: Iterator[Floats], progress: Progress | None) -> None:
+def _run_all(observers: list[_Observer], inputs: Iterator[Floats], progress: Progress | None, start: int) -> None:
     free: SimpleQueue[_Observer] = SimpleQueue()
     for observer in observers:
         free.put(observer)
@@ -91,7 +98,6 @@ def _run_all(observers: list[_Observer], inputs: Iterator[Floats], progress: Pro
 
     with ThreadPoolExecutor(len(observers)) as pool:
         pending: deque[Future[int]] = deque()
-        start = 0
         try:
             for images in inputs:
                 pending.append(pool.submit(work, start, images))

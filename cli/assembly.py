@@ -29,7 +29,7 @@ from ..export.profiles import NATIVE, TENSORRT, find_profile
 from ..export.signature import Signature
 from ..inputs.pipeline import Pipeline
 from .blocks import gridless_maker
-from .calibration import Calibration, CalibrationImages, find_ranges, open_images, save_calibration
+from .calibration import Calibration, CalibrationImages, drop_parts, find_ranges, open_images, save_calibration
 from .grids import Made, Make, activation_widths, grid_maker
 from .progress import Progress
 from .request import BuildRequest, Built
@@ -43,6 +43,9 @@ _PROOF_IMAGES = 4
 
 def build(request: BuildRequest, progress: Progress) -> Built:
     """Build an integer engine; files appear in ``request.output`` only if every step succeeded.
+
+    Only a calibration on more than 512 images keeps its finished parts there meanwhile, from which the same build goes
+    on if it was killed.
 
     Raises:
         InputError: If the model, the images or a setting cannot be used.
@@ -71,6 +74,7 @@ def build(request: BuildRequest, progress: Progress) -> Built:
         if calibration is not None and made.table is not None:
             settings["calibration"] = save_calibration(made.table, calibration, path)
         card = _write_cards(request, source, settings, audit, (reference, path, canonical))
+    drop_parts(request)
     progress.close()
     noted = (*source.notes, *notes, *(calibration.notes if calibration else ()), *kept.notes, *made.notes)
     return Built(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from onnx import ModelProto
 
 from .. import assets
 from ..calib.cache_formats import read_ranges
-from ..calib.calibrate import calibrate
+from ..calib.calibrate import choose, plan_of, see
+from ..calib.observe import Plan
+from ..calib.seen import Seen
 from ..core.errors import InputError
 from ..core.files import sha256_bytes, write_json
 from ..core.provenance import available_cores
 from ..core.ranges import RangeTable
+from ..evaluate.finished_cells import FinishedCells
 from ..export.onnx_file import serialize
 from ..inputs.dataset import Dataset
 from ..inputs.loader import stream_images
@@ -27,21 +31,32 @@ from .progress import Progress
 from .request import BuildRequest
 
 _BATCH = 8
+_PART = 512  # images
+_KEPT = "calibration.cells"
 
 
 class CalibrationImages:
     """The calibration images, streamed anew at every pass, with the ones that can't be decoded by name."""
 
     def __init__(self, dataset: Dataset, pipeline: Pipeline) -> None:
-        self.dataset, self._pipeline = dataset, pipeline
+        self.dataset, self.pipeline = dataset, pipeline
         self.failures: dict[str, str] = {}
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
         """Give the images as the model takes them, a few at a time."""
-        for loaded in stream_images(self.dataset, self._pipeline, batch=_BATCH, threads=available_cores()):
+        for loaded in stream_images(self.dataset, self.pipeline, batch=_BATCH, threads=available_cores()):
             self.failures.update({failure.sample.name: failure.reason for failure in loaded.failures})
             if len(loaded.images):
-                yield self._pipeline.tensor(loaded.images)
+                yield self.pipeline.tensor(loaded.images)
+
+    def parts(self, size: int) -> list[CalibrationImages]:
+        """Give the images by so many, in their order."""
+        samples = self.dataset.samples
+        starts = range(0, len(samples), size)
+        return [
+            CalibrationImages(replace(self.dataset, samples=samples[start : start + size]), self.pipeline)
+            for start in starts
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +110,11 @@ def find_ranges(
     return _observed(request, model, images, sorted({8, *widths}), progress)
 
 
+def drop_parts(request: BuildRequest) -> None:
+    """Remove the finished parts of a calibration, which a build that ended well needs no more."""
+    shutil.rmtree(request.output / _KEPT, ignore_errors=True)
+
+
 def save_calibration(table: RangeTable, calibration: Calibration, engine: Path) -> dict[str, Any]:
     """Save ranges and image list beside the engine's file; give what the card says of them."""
     path = engine.with_suffix(".ranges.json")
@@ -119,14 +139,8 @@ def _observed(
     count = len(images.dataset)
     progress.stage(f"Calibrating with {count} images ({request.method}{'' if widths == [8] else ', mse below 8 bits'})")
     methods = {width: request.method if width == 8 else f"mse:{width}" for width in widths}
-    found = calibrate(
-        model,
-        images.batches,
-        methods=list(dict.fromkeys(methods.values())),
-        threads=request.threads,
-        progress=progress,
-        images=count,
-    )
+    wanted = list(dict.fromkeys(methods.values()))
+    found = choose(model, _seen(request, model, images, plan_of(model, wanted), progress), wanted)
     for name, reason in images.failures.items():
         progress.stage(f"Left out of calibration: {name}: {reason}")
     base = RangeTable(
@@ -139,6 +153,40 @@ def _observed(
     )
     tables = {width: replace(base, ranges=found[method]) for width, method in methods.items()}
     return Calibration(tables=tables, images=images, source={})
+
+
+def _seen(request: BuildRequest, model: ModelProto, images: CalibrationImages, plan: Plan, progress: Progress) -> Seen:
+    """Run the images through the model part by part; where there are several, finished ones are kept."""
+    parts, count = images.parts(_PART), len(images.dataset)
+    kept = FinishedCells(request.output / _KEPT if len(parts) > 1 else None)
+    common = {
+        "study": "calibration",
+        "model": sha256_bytes(serialize(model)),
+        "pipeline": images.pipeline.to_json(),
+        "tensors": plan.tensors,
+        "counted": sorted(plan.counted),
+    }
+    seen, done = Seen(tensors={}, flat=True), 0
+    for part in parts:
+        cell = {**common, "images": part.dataset.manifest_sha256}
+        if (found := kept.find(cell)) is not None:
+            part.failures, one = found["failures"], Seen.from_json(found["seen"])
+        else:
+            one = see(
+                model,
+                part.batches(),
+                plan,
+                threads=request.threads,
+                progress=lambda finished: progress(finished, count),
+                first=done,
+            )
+            kept.keep(cell, {"failures": part.failures, "seen": one.to_json()})
+        images.failures |= part.failures
+        done += len(part.dataset) - len(part.failures)
+        seen = seen.merge(one)
+    if kept.folder is not None:
+        progress.stage(kept.summary())
+    return seen
 
 
 def _read(

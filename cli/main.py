@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. Nothing half-written is left; `evaluate`, `corrupt`, `demo` and studies with `-o` go on "
-            "there.",
+            "\nInterrupted. Nothing half-written is left; `evaluate`, `corrupt`, `demo`, studies with `-o` and a "
+            "`build` on more than 512 images go on there.",
             file=sys.stderr,
         )
         return _INTERRUPTED

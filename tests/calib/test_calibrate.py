@@ -1,13 +1,16 @@
 """From images to ranges on graphs small enough to work out by hand."""
 
+import json
 import sys
+from functools import reduce
 
 import numpy as np
 import onnx.parser
 import pytest
 
-from robustmq_trt.calib.calibrate import calibrate
+from robustmq_trt.calib.calibrate import calibrate, choose, plan_of, see
 from robustmq_trt.calib.catalog import METHODS
+from robustmq_trt.calib.seen import Seen
 from robustmq_trt.core.errors import InputError, UnsupportedError
 
 ALL = sorted(METHODS)
@@ -145,6 +148,33 @@ def test_a_value_that_is_not_finite_is_refused_by_tensor_and_image(poison, threa
 
     with pytest.raises(InputError, match="Tensor 'x' is not finite for calibration image 7"):
         calibrate(tiny_model, once(images), methods=["minmax"], threads=threads)
+
+
+def test_the_image_is_counted_from_the_first_of_all_parts(tiny_model, images):
+    images[7, 0, 1, 1] = np.nan
+
+    with pytest.raises(InputError, match="calibration image 107"):
+        see(tiny_model, [images], plan_of(tiny_model, ["minmax"]), first=100)
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
+def test_parts_written_and_read_add_up_to_the_whole_in_any_order(method, tiny_model, images):
+    plan = plan_of(tiny_model, [method])
+    parts = [see(tiny_model, [images[at : at + 3]], plan) for at in range(0, len(images), 3)]
+    read = [Seen.from_json(json.loads(json.dumps(part.to_json()))) for part in reversed(parts)]
+
+    merged = reduce(Seen.merge, read, Seen(tensors={}, flat=True))
+
+    assert choose(tiny_model, merged, [method]) == calibrate(tiny_model, once(images), methods=[method])
+
+
+def test_a_flat_part_among_others_is_no_flat_calibration(tiny_model, images):
+    plan = plan_of(tiny_model, ["minmax"])
+    flat = see(tiny_model, [np.ones_like(images)], plan)
+
+    with pytest.raises(InputError, match="one flat colour"):
+        choose(tiny_model, flat.merge(flat), ["minmax"])
+    assert choose(tiny_model, flat.merge(see(tiny_model, [images], plan)), ["minmax"])
 
 
 def test_an_activation_that_overflows_is_refused_by_its_own_name(tiny_model, images):
