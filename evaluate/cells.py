@@ -19,13 +19,14 @@ from .attacks.aim import drawn_target
 from .attacks.catalog import ATTACKS, LearnedEntry, TransferEntry, is_targeted, start_of
 from .attacks.gradient import TransferTask
 from .attacks.learn import Craft, Lesson
-from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, Goal
+from .attacks.protocol import BUDGET_SPENT, CLEAN_WRONG, FOOLED, AttackResult, AttackState, Goal
 from .attacks.query_catalog import QueryEntry
 from .chunk import Chunk, LoadedChunk
 from .conditions import Condition
 from .corruptions.catalog import corrupt_with, corruption_task
 from .corruptions.parameters import default_parameters
 from .corruptions.storage import stored
+from .injection import Injected, Injection, Way, injection_of
 from .oracle import NON_FINITE, Oracle
 from .plan import Run
 from .scheduler import run_attacks
@@ -124,14 +125,14 @@ def _lesson(run: Run, condition: Condition) -> Lesson:
 
 
 def attack_with_queries(
-    run: Run, target: Target, condition: Condition, loaded: LoadedChunk, clean: Sequence[ImageRow]
+    run: Run, target: Target, condition: Condition, chunk: Chunk, loaded: LoadedChunk, clean: Sequence[ImageRow]
 ) -> tuple[list[ImageRow], Images]:
     """Attack the images that the engine gets right, and let the engine judge what came out.
 
     The delivered images are asked once more outside the attack; that answer, not the attack's word, is the row.
 
     Returns:
-        One row per image of the chunk, and the (N, H, W, 3) uint8 images delivered.
+        One row per image of the chunk, and the (N, H, W, 3) uint8 images delivered, as the engine is shown them.
     """
     entry = ATTACKS[condition.name]
     assert isinstance(entry, QueryEntry)
@@ -149,26 +150,37 @@ def attack_with_queries(
         output_kind=target.engine.spec.output_kind,
         pad=target.pad,
     )
-    states = (
-        attack.begin(
+    injection = injection_of(condition)
+
+    def begun(i: int) -> AttackState:
+        state = attack.begin(
             loaded.images[i],
             _goal(run, condition, loaded, i),
             image_stream(run.plan.seed, attack.task, loaded.hashes[i]),
             None if starts is None else starts[i],
         )
-        for i in tried
-    )
-    results = run_attacks(states, oracle)
+        if injection == "model":
+            return state
+        stored = chunk.dataset.samples[int(loaded.positions[i]) - chunk.first].read()
+        return Injected(state, Way(stored, target.pipeline, injection))
+
+    results = run_attacks((begun(i) for i in tried), oracle)
     adversarials = loaded.images.copy()
-    queries = dict.fromkeys(range(len(loaded.images)), 0)
+    ended: dict[int, AttackResult] = {}
     for i, result in zip(tried, results, strict=True):
         if result.reason not in _ENDINGS:
             raise RobustMQError(result.reason)
         adversarials[i] = result.adversarial
-        queries[i] = result.queries
+        ended[int(loaded.positions[i])] = result
     rows = loaded.rows(answer(target, adversarials), images=adversarials)
-    spent = {int(loaded.positions[i]): count for i, count in queries.items()}
-    return [replace(row, queries=spent.get(row.position, 0)) for row in rows], adversarials
+    return [_ended(row, ended.get(row.position), injection) for row in rows], adversarials
+
+
+def _ended(row: ImageRow, result: AttackResult | None, injection: Injection) -> ImageRow:
+    """Say what an attack asked for; where it changed the stored picture, that is what the distance counts."""
+    if result is None:
+        return row
+    return replace(row, queries=result.queries, linf=row.linf if injection == "model" else result.linf)
 
 
 def _goal(run: Run, condition: Condition, loaded: LoadedChunk, i: int) -> Goal:

@@ -204,7 +204,9 @@ class _ChunkWalk:
         return self._attacked(target, condition, loaded)
 
     def _attacked(self, target: Target, condition: Condition, loaded: LoadedChunk) -> Sequence[ImageRow]:
-        rows, adversarials = attack_with_queries(self._walk.run, target, condition, loaded, self._clean_rows(target))
+        rows, adversarials = attack_with_queries(
+            self._walk.run, target, condition, self._chunk, loaded, self._clean_rows(target)
+        )
         self._adversarials[target.name] = adversarials
         self._walk.keep(condition, target.name, loaded, adversarials)
         return rows

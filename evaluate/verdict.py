@@ -24,6 +24,7 @@ from .target import Target, answer
 Images = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 QUALITIES = (95, 90, 75)
+_OWN_WAY = "its pictures were attacked on their own way into the engine and have no other: leave inject out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,8 @@ def with_routes(conditions: Sequence[Condition], routes: Sequence[Route]) -> lis
     missing = {route.name: route.missing for route in routes}
 
     def routed(condition: Condition) -> list[Condition]:
-        return [condition.via(name, unsupported=reason) for name, reason in missing.items()]
+        own = _OWN_WAY if "inject" in dict(condition.words) else ""
+        return [condition.via(name, unsupported=own or reason) for name, reason in missing.items()]
 
     found = [CLEAN, *routed(CLEAN)]
     for condition in conditions:

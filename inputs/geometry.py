@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .containers import MAX_PIXELS
+
+Places = NDArray[np.int64]
 
 LETTERBOX_FILLS: Mapping[str, int] = {"letterbox-black": 0, "letterbox-grey": 114}
 """Geometry to the level of its border; 114 is YOLO's."""
@@ -70,6 +73,24 @@ class Layout:
         top, left = max(self.top, 0), max(self.left, 0)
         height, width = min(model_size[0], self.height - top), min(model_size[1], self.width - left)
         return Window(top=top, left=left, height=height, width=width)
+
+    def places(self, image_size: tuple[int, int], model_size: tuple[int, int]) -> tuple[Places, Places]:
+        """Give for each row and each column of the image that of the model's into which its middle falls.
+
+        Returns:
+            (height,) and (width,) of the image, int64; -1 for what is cut off.
+        """
+        sides = (
+            (image_size[0], self.height, self.top, model_size[0]),
+            (image_size[1], self.width, self.left, model_size[1]),
+        )
+        rows, columns = (_places(*side) for side in sides)
+        return rows, columns
+
+
+def _places(stored: int, resized: int, first: int, kept: int) -> Places:
+    place = np.floor((np.arange(stored) + 0.5) * resized / stored).astype(np.int64) - first
+    return np.where((place >= 0) & (place < kept), place, -1)
 
 
 def lay_out(

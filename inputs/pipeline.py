@@ -17,7 +17,7 @@ from ..core.files import sha256_json
 from .camera import CAMERAS, NO_CAMERA, photograph
 from .decode import DECODERS, decode
 from .exif import EXIF_POLICIES
-from .geometry import CROP_ROUNDINGS, GEOMETRIES, LETTERBOX_FILLS, SIZE_ROUNDINGS, Layout, lay_out
+from .geometry import CROP_ROUNDINGS, GEOMETRIES, LETTERBOX_FILLS, SIZE_ROUNDINGS, Layout, Places, lay_out
 from .resize import RESIZERS, resize
 from .tensors import arranged, looked_up
 
@@ -123,6 +123,10 @@ class Pipeline:
         """
         resized = self._resized if self.reduced_decoding else None
         return decode(content, decoder=self.decoder, exif=self.exif, resized=resized)
+
+    def places(self, image_size: tuple[int, int]) -> tuple[Places, Places]:
+        """Give for each row and column of a decoded image that of the model's into which it falls; see `Layout`."""
+        return self._lay_out(image_size).places(image_size, self.size)
 
     def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
         layout = self._lay_out(image_size)

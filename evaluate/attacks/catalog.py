@@ -214,11 +214,12 @@ def bound_name(condition: Condition) -> str:
 
 
 def strength(condition: Condition) -> str:
-    """Write what an attacker may do and wants: ``eps=8`` in L-inf, ``norm=l2,eps=510``, ``eps=8,goal=targeted``."""
+    """Write what an attacker may do and wants: ``eps=8`` in L-inf, ``norm=l2,eps=510``, ``eps=8,inject=source``."""
     norm, name = norm_of(condition), bound_name(condition)
     size = f"{name}={condition[name]}"
     bound = size if norm == "linf" else f"norm={norm},{size}"
-    return f"{bound},goal=targeted" if is_targeted(condition) else bound
+    elsewhere = [f"{key}={word}" for key, word in condition.words if key in ("goal", "inject")]
+    return ",".join([bound, *elsewhere])
 
 
 def is_targeted(condition: Condition) -> bool:

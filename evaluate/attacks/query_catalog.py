@@ -27,8 +27,12 @@ Needs = Literal["scores", "labels"]
 
 # Transfer attacks whose images a query attack can start from; the first word is the default of a setting.
 STARTS = ("none", "mifgsm", "difgsm", "bsr")
-_STARTED = {"start": STARTS}
+_STARTED: Mapping[str, tuple[str, ...]] = {"start": STARTS}
 _AIMED = {"goal": GOALS}
+
+# Where on the way into the engine the attacker changes the picture; see `evaluate/injection.py`.
+INJECTIONS = ("model", "source", "jpeg")
+_PLACED = {"inject": INJECTIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ def _searching(
         about=about,
         defaults={"eps": eps, "queries": 1000},
         make=lambda s: SearchAttack(name=name, search=search, eps=s["eps"], budget=s["queries"], norm=norm),
-        words={**(_STARTED if norm == "linf" else {}), **(_AIMED if needs == "scores" else {})},
+        words={**({**_STARTED, **_PLACED} if norm == "linf" else {}), **(_AIMED if needs == "scores" else {})},
         needs=needs,
         norm=norm,
     )
@@ -77,7 +81,7 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="random search with squares, scores only (Andriushchenko et al. 2020)",
         defaults={"eps": 8, "queries": 1000},
         make=lambda s: SquareLinf(eps=s["eps"], budget=s["queries"]),
-        words={**_STARTED, **_AIMED},
+        words={**_STARTED, **_AIMED, **_PLACED},
     ),
     "square_l2": _searching(
         "square_l2",
@@ -113,7 +117,7 @@ QUERY_ATTACKS: Mapping[str, QueryEntry] = {
         about="random signs, label only: the baseline that every attack has to beat",
         defaults={"eps": 8, "queries": 10},
         make=lambda s: SearchAttack(name="noise", search=noise, eps=s["eps"], budget=s["queries"]),
-        words={},
+        words=_PLACED,
         needs="labels",
     ),
 }
