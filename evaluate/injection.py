@@ -51,8 +51,9 @@ class Way:
         self._pipeline, self._injection = pipeline, injection
         self._model = pipeline.load(self.picture)
         rows, columns = pipeline.places(self.picture.shape[:2])
-        self._seen = np.ix_(rows >= 0, columns >= 0)
-        self._from = np.ix_(rows[rows >= 0], columns[columns >= 0])
+        self._rows, self._columns = rows[rows >= 0], columns[columns >= 0]
+        top, left = int(np.argmax(rows >= 0)), int(np.argmax(columns >= 0))
+        self._shown = np.s_[top : top + len(self._rows), left : left + len(self._columns)]
 
     def changed(self, image: Image) -> Image:
         """Give the picture with the change that ``image`` is at the model's size.
@@ -64,9 +65,11 @@ class Way:
             uint8 of the picture's shape; no value is moved by more levels than the most moved one of ``image``.
         """
         change = image.astype(np.int16) - self._model
-        moved = self.picture.astype(np.int16)
-        moved[self._seen] += change[self._from]
-        return np.clip(moved, 0, 255).astype(np.uint8)
+        lifted = change.take(self._columns, axis=1).take(self._rows, axis=0)
+        lifted += self.picture[self._shown]
+        changed = self.picture.copy()
+        changed[self._shown] = np.clip(lifted, 0, 255, out=lifted)
+        return changed
 
     def seen(self, picture: Image) -> Image:
         """Give what the engine sees of a picture that the attacker sends, uint8 at the model's size."""
