@@ -7,7 +7,8 @@ import argparse
 from .. import assets
 from ..calib.catalog import METHODS
 from ..engines.catalog import BACKENDS
-from ..evaluate.attacks.catalog import ATTACKS
+from ..evaluate.attacks.catalog import ATTACKS, LearnedEntry, TransferEntry
+from ..evaluate.attacks.query_catalog import QueryEntry
 from ..evaluate.corruptions.catalog import CORRUPTIONS
 from ..evaluate.score_access import SCORE_ACCESS
 from ..evaluate.suites import SUITES, suite
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _entries() -> dict[str, list[tuple[str, str]]]:
     return {
-        "attack": [(name, entry.about) for name, entry in ATTACKS.items()],
+        "attack": [(name, f"{entry.about}; {_settings(entry)}") for name, entry in ATTACKS.items()],
         "corruption": [(name, "severity 1..5") for name in CORRUPTIONS],
         "preset": [(preset.name, _preset(preset)) for preset in PRESETS.values()],
         "decoder": [(name, decoder.about) for name, decoder in DECODERS.items()],
@@ -55,6 +56,13 @@ def _entries() -> dict[str, list[tuple[str, str]]]:
         "backend": [(backend.name, ", ".join(backend.suffixes)) for backend in BACKENDS],
         "score access": [(name, "") for name in SCORE_ACCESS],
     }
+
+
+def _settings(entry: QueryEntry | TransferEntry | LearnedEntry) -> str:
+    """Write an attack's settings as they are asked for, each number with its default, each word with its choices."""
+    words = entry.words if isinstance(entry, QueryEntry) else {}
+    listed = [f"{key}={value}" for key, value in entry.defaults.items()]
+    return ",".join([*listed, *(f"{key}={'|'.join(choices)}" for key, choices in words.items())])
 
 
 def _preset(preset: Pipeline) -> str:

@@ -53,6 +53,13 @@ def test_list_and_doctor_speak_json(command):
     assert {backend["name"] for backend in backends if backend["works"]} >= {"onnxruntime"}
 
 
+def test_list_says_how_an_attack_is_set(command):
+    about = {row["name"]: row["about"] for row in json.loads(command("list", "--json")[1])["attack"]}
+
+    assert about["rays"].endswith("; eps=8,queries=1000,start=none|mifgsm|difgsm|bsr,inject=model|source|jpeg")
+    assert about["mifgsm"].endswith("; eps=8,steps=10")
+
+
 def test_a_reader_that_goes_away_is_no_error():
     writer = subprocess.Popen([*RUN, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout is not None
