@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ..core.errors import EngineError, InputError, RobustMQError, TargetChangedError
 from ..core.files import sha256_json
 from ..core.store import ImageRow, Store, Task
-from ..engines.protocol import Watched
 from ..inputs.dataset import check_labels
 from .attacks.catalog import blind_reason, is_transfer, needs_surrogate
 from .cells import Shown, attack_with_queries, shown_images
@@ -20,7 +19,7 @@ from .conditions import CLEAN, Condition
 from .plan import Run
 from .prepared_sets import PreparedSets
 from .set_recipes import check_unchanged, showing
-from .target import Target, answer
+from .target import Target, answer, verify
 from .verdict import named_route, through
 
 Progress = Callable[[int, int, str], None]
@@ -153,8 +152,7 @@ class _ChunkWalk:
                 continue
             try:
                 rows = self._rows(target, condition, loaded, shown)
-                if isinstance(target.engine, Watched):
-                    target.engine.verify()
+                verify(target)
             except TargetChangedError:  # what would follow is measured on something else
                 raise
             except Exception as error:  # an engine may raise anything; its cell fails, the run goes on
