@@ -28,6 +28,16 @@ def model_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     return inputs[0]
 
 
+def fixed_batch(model: onnx.ModelProto) -> int:
+    """Give the batch size the model is fixed to, 0 where it takes any.
+
+    Raises:
+        InputError: If the model has no one float32 input.
+    """
+    sides = model_input(model).type.tensor_type.shape.dim
+    return int(sides[0].dim_value) if sides else 0
+
+
 def activation_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     """Name every float32 activation of the main graph, in the order of computation.
 

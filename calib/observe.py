@@ -19,7 +19,7 @@ import onnx
 
 from ..core.errors import InputError
 from ..core.provenance import available_cores
-from .graph import model_input
+from .graph import fixed_batch, model_input
 from .histogram import Floats, Observed, count_values, grid_exponent, scratch
 from .probe import Probe, open_model
 
@@ -142,7 +142,7 @@ def _inputs(model: onnx.ModelProto, batches: Iterable[Floats]) -> Iterator[Float
     """Cut batches into what one run takes: one image, or the batch size the model is fixed to."""
     value = model_input(model)
     expected = [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
-    size = (expected[0] if expected else None) or 1
+    size = fixed_batch(model) or 1
     images = (image for batch in batches for image in _checked(batch, expected, value.name))
     while group := list(islice(images, size)):
         if len(group) < size:

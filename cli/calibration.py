@@ -15,6 +15,7 @@ from onnx import ModelProto
 from .. import assets
 from ..calib.cache_formats import read_ranges
 from ..calib.calibrate import choose, plan_of, see
+from ..calib.graph import fixed_batch
 from ..calib.observe import Plan
 from ..calib.seen import Seen
 from ..core.errors import InputError
@@ -27,6 +28,7 @@ from ..inputs.dataset import Dataset
 from ..inputs.loader import stream_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
+from .output import folder
 from .progress import Progress
 from .request import BuildRequest
 
@@ -80,8 +82,8 @@ def open_images(request: BuildRequest, pipeline: Pipeline) -> CalibrationImages 
     """Open the calibration images; None where saved ranges take their place, or nothing is calibrated."""
     if request.calib is None and (request.ranges is not None or not request.recipe.calibrated):
         return None
-    folder = assets.images_dir("calib") if request.calib is None else request.calib
-    dataset = open_dataset(folder, unlabelled=True)
+    source = assets.images_dir("calib") if request.calib is None else request.calib
+    dataset = open_dataset(source, unlabelled=True)
     return CalibrationImages(dataset.subset(min(request.calib_size, len(dataset)), request.seed), pipeline)
 
 
@@ -157,8 +159,9 @@ def _observed(
 
 def _seen(request: BuildRequest, model: ModelProto, images: CalibrationImages, plan: Plan, progress: Progress) -> Seen:
     """Run the images through the model part by part; where there are several, finished ones are kept."""
-    parts, count = images.parts(_PART), len(images.dataset)
-    kept = FinishedCells(request.output / _KEPT if len(parts) > 1 else None)
+    size, count = max(1, fixed_batch(model)), len(images.dataset)
+    parts = images.parts(max(1, _PART // size) * size)  # whole batches, as the model may be fixed to
+    kept = FinishedCells(folder(request.output / _KEPT) if len(parts) > 1 else None)
     common = {
         "study": "calibration",
         "model": sha256_bytes(serialize(model)),

@@ -1,7 +1,7 @@
 import onnx.parser
 import pytest
 
-from robustmq_trt.calib.graph import absorbed_tensors, activation_tensors, model_input
+from robustmq_trt.calib.graph import absorbed_tensors, activation_tensors, fixed_batch, model_input
 from robustmq_trt.core.errors import InputError
 
 
@@ -11,6 +11,11 @@ def parse(body: str, signature: str = "(float[N,4] x) => (float[N,4] y)") -> onn
 
 def test_activations_are_input_and_results_in_order_without_initializers(tiny_model):
     assert activation_tensors(tiny_model) == ("x", "d", "h", "r", "y")
+
+
+@pytest.mark.parametrize(("side", "size"), [("N", 0), ("3", 3)])
+def test_a_model_may_be_fixed_to_a_batch(side, size):
+    assert fixed_batch(parse("y = Relu (x)", f"(float[{side},4] x) => (float[{side},4] y)")) == size
 
 
 def test_tensors_that_are_no_floats_are_left_out():

@@ -7,10 +7,15 @@ import subprocess
 import sys
 import time
 
+import onnx
 import pytest
 
 from robustmq_trt import assets
+from robustmq_trt.calib.calibrate import calibrate, choose, plan_of
 from robustmq_trt.cli import calibration
+from robustmq_trt.cli.progress import Progress
+from robustmq_trt.inputs.catalog import find_preset
+from robustmq_trt.inputs.sources import open_dataset
 
 PART, PARTS = 16, 6
 
@@ -100,6 +105,30 @@ def test_a_damaged_part_is_measured_again(command, tmp_path):
 
     assert (code, counts(err)) == (0, (stored - 1, PARTS - stored + 1))
     assert "1 damaged and measured again" in err
+
+
+def test_a_file_in_the_folder_s_place_is_refused(command, tmp_path):
+    (tmp_path / "calibration.cells").write_text("mine")
+
+    code, _, err = command(*build(tmp_path))
+
+    assert code == 2
+    assert "calibration.cells', but a file lies there" in err
+
+
+def test_parts_hold_whole_batches_of_a_model_fixed_to_one(tmp_path):
+    model = onnx.load(assets.model_path())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    height, width = (side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim[2:])
+    dataset = open_dataset(assets.images_dir("eval"), unlabelled=True).subset(36, 0)
+    images = calibration.CalibrationImages(dataset, find_preset("torchvision").for_size(height, width))
+    request = calibration.BuildRequest(output=tmp_path, threads=1)
+    plan = plan_of(model, ["minmax"])
+
+    seen = calibration._seen(request, model, images, plan, Progress(quiet=True))
+
+    assert len(cells(tmp_path)) == 3  # 15, 15 and 6 images, where parts of 16 would leave one over
+    assert choose(model, seen, ["minmax"]) == calibrate(model, images.batches, methods=["minmax"], threads=1)
 
 
 def test_an_image_that_does_not_decode_is_left_out_once(command, tmp_path):
