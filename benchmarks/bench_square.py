@@ -5,9 +5,11 @@ ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-m
 64. Reference implementations run beside ours on the same engine and images:
 
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --autoattack .../autoattack/square.py --torchattacks --art
+    ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 800 --rounds 3 --autoattack ... --torchattacks
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 20 --rounds 1 --no-save
 
-The first is for the record. "apart" is ours on the same engine in a process of its own (``--isolate``), which computes
+The first two are for the record; the second tells how much of the loss is the end of the run, where few images are left
+to fill a batch. "apart" is ours on the same engine in a process of its own (``--isolate``), which computes
 one batch while the attacks work on the other; its time is told by that process. ``--autoattack`` names the file of a
 checkout of github.com/fra31/auto-attack (needs torch); ``--torchattacks`` and ``--art`` take torchattacks (needs torch)
 and the adversarial-robustness-toolbox where they are installed. None is a dependency, and a contender that is not named
@@ -291,7 +293,11 @@ def save(subject: Subject, options: argparse.Namespace, rows: list[dict[str, Any
         "contenders": versions(options),
         "provenance": made,
     }
-    path = Path(__file__).parent / "results" / f"square_{options.net}_{today}_onnxruntime-{version}.json"
+    path = (
+        Path(__file__).parent
+        / "results"
+        / f"square_{options.net}-{len(subject.images)}_{today}_onnxruntime-{version}.json"
+    )
     path.parent.mkdir(exist_ok=True)
     write_json(path, document)
     print(f"written: {path.name}")
