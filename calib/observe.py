@@ -20,8 +20,9 @@ import onnx
 from ..core.errors import InputError
 from ..core.provenance import available_cores
 from .graph import fixed_batch, model_input
-from .histogram import Floats, Observed, count_values, grid_exponent, scratch
+from .histogram import Floats, Observed
 from .probe import Probe, open_model
+from .tally import NotFiniteError, Tally, scratch
 
 Progress = Callable[[int], None]
 
@@ -72,7 +73,7 @@ def observe(
     opened = open_model(model, plan.tensors)
     observers = [_Observer(Probe(opened, plan.tensors), plan) for _ in range(workers)]
     _run_all(observers, _inputs(model, batches), progress, first)
-    parts = [observer.seen for observer in observers if observer.seen]
+    parts = [part for observer in observers if (part := observer.seen())]
     if not parts:
         return {}
     return {name: reduce(Observed.merge, (part[name] for part in parts)) for name in plan.tensors}
@@ -114,28 +115,25 @@ class _Observer:
     """One thread's share of the images."""
 
     def __init__(self, probe: Probe, plan: Plan) -> None:
-        self.seen: dict[str, Observed] = {}
         self._probe = probe
         self._plan = plan
         self._work = scratch()
+        self._tallies: dict[str, Tally] = {}
 
     def see(self, index: int, images: Floats) -> None:
         for name, values in self._probe.activations(images):
-            now = self._summary(name, values, index)
-            before = self.seen.get(name)
-            self.seen[name] = now if before is None else before.merge(now)
+            if name not in self._tallies:
+                self._tallies[name] = Tally(counted=name in self._plan.counted)
+            try:
+                self._tallies[name].add(values, self._work)
+            except NotFiniteError as error:
+                raise InputError(
+                    f"Tensor '{name}' is not finite for calibration image {index} (counted from 0): {error}. "
+                    "Check the preprocessing and the model, or leave the image out."
+                ) from error
 
-    def _summary(self, name: str, values: Floats, index: int) -> Observed:
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise InputError(
-                f"Tensor '{name}' is not finite for calibration image {index} (counted from 0): its extremes are "
-                f"{low} and {high}. Check the preprocessing and the model, or leave the image out."
-            )
-        before = self.seen.get(name)
-        exponent = max(grid_exponent(max(abs(low), abs(high))), before.exponent if before else -(10**9))
-        counts = count_values(values, exponent, self._work) if name in self._plan.counted else None
-        return Observed(minimum=low, maximum=high, exponent=exponent, counts=counts)
+    def seen(self) -> dict[str, Observed]:
+        return {name: tally.observed() for name, tally in self._tallies.items()}
 
 
 def _inputs(model: onnx.ModelProto, batches: Iterable[Floats]) -> Iterator[Floats]:

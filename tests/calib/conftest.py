@@ -7,20 +7,16 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from robustmq_trt.calib.histogram import Observed, count_values, grid_exponent, scratch
+from robustmq_trt.calib.histogram import Observed
+from robustmq_trt.calib.tally import Tally, scratch
 
 Observe = Callable[[np.ndarray], Observed]
 
 
 def observed_from(values: np.ndarray) -> Observed:
-    values = np.ascontiguousarray(values, np.float32)
-    exponent = grid_exponent(float(np.abs(values).max()))
-    return Observed(
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        exponent=exponent,
-        counts=count_values(values, exponent, scratch()),
-    )
+    tally = Tally(counted=True)
+    tally.add(np.ascontiguousarray(values, np.float32), scratch())
+    return tally.observed()
 
 
 @pytest.fixture

@@ -1,49 +1,16 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robustmq_trt.calib.histogram import SIDE_BINS, Observed, coarsen, count_values, grid_exponent, scratch
+from robustmq_trt.calib.histogram import SIDE_BINS, Observed, coarsen, grid_exponent
+from robustmq_trt.calib.tally import Tally, scratch
 
 # two magnitudes 2**130 apart are beyond what one float32 scale can serve
 finite = st.floats(-(2.0**60), 2.0**60, width=32).filter(lambda value: value == 0 or abs(value) > 2.0**-60)
 quick = settings(deadline=None, max_examples=50)
 some_values = arrays(np.float32, st.integers(1, 60), elements=finite)
-
-
-def count_by_floor(values: np.ndarray, exponent: int) -> np.ndarray:
-    numbers = [math.floor(math.ldexp(float(value), 12 - exponent)) for value in values]
-    return np.bincount(np.array(numbers) + SIDE_BINS, minlength=2 * SIDE_BINS)
-
-
-@quick
-@given(values=some_values)
-def test_counts_equal_an_exact_floor_at_any_magnitude(values):
-    exponent = grid_exponent(float(np.abs(values).max()))
-
-    counts = count_values(values, exponent, scratch())
-
-    np.testing.assert_array_equal(counts, count_by_floor(values, exponent))
-
-
-def test_values_on_bin_edges_belong_to_the_bin_they_begin():
-    edges = (np.arange(-SIDE_BINS, SIDE_BINS) / 512).astype(np.float32)
-
-    counts = count_values(edges, 3, scratch())
-
-    np.testing.assert_array_equal(counts, 1)
-
-
-def test_counts_agree_with_numpy_s_histogram_over_several_chunks(rng):
-    values = rng.normal(size=(3, 100_000)).astype(np.float32)
-    edges = np.arange(-SIDE_BINS, SIDE_BINS + 1) * (8 / SIDE_BINS)
-
-    counts = count_values(values, 3, scratch())
-
-    np.testing.assert_array_equal(counts, np.histogram(values, edges)[0])
 
 
 @pytest.mark.parametrize(("peak", "exponent"), [(0.75, 0), (1.0, 1), (7.99, 3), (8.0, 4), (0.0, -100), (1e-45, -100)])
@@ -54,12 +21,14 @@ def test_the_grid_is_the_narrowest_power_of_two_above_the_peak(peak, exponent):
 @quick
 @given(values=some_values, extra=st.integers(0, 20))
 def test_coarsening_equals_counting_on_the_wider_grid(values, extra):
-    exponent = grid_exponent(float(np.abs(values).max()))
-    wider = min(exponent + extra, 127)
+    counted = summary(values)
+    wider = counted.exponent + extra
+    direct = summary(np.append(values, np.float32(2.0 ** (wider - 1)))).signed()
+    direct[SIDE_BINS + SIDE_BINS // 2] -= 1  # the value that asks for the wider grid
 
-    coarse = coarsen(count_values(values, exponent, scratch()), wider - exponent)
+    coarse = coarsen(counted.signed(), extra)
 
-    np.testing.assert_array_equal(coarse, count_values(values, wider, scratch()))
+    np.testing.assert_array_equal(coarse, direct)
 
 
 @quick
@@ -75,9 +44,9 @@ def test_merging_is_exact_in_any_order(parts, data):
 
 
 def summary(values: np.ndarray) -> Observed:
-    exponent = grid_exponent(float(np.abs(values).max()))
-    counts = count_values(values, exponent, scratch())
-    return Observed(minimum=float(values.min()), maximum=float(values.max()), exponent=exponent, counts=counts)
+    tally = Tally(counted=True)
+    tally.add(values, scratch())
+    return tally.observed()
 
 
 def merged(parts: list[np.ndarray]) -> Observed:
