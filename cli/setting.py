@@ -64,7 +64,7 @@ def save_setting(
             "preset": targets[0].target.pipeline.to_json(),
             "engines": {o.target.name: dict(o.target.engine.provenance()) for o in targets},
             "surrogate": surrogate_agreement(run.surrogate, targets, run.dataset),
-            "self-test": {o.target.name: o.selftest.to_json() for o in targets},
+            "self-test": {o.target.name: _self_test(o) for o in targets},
             "noise floor": noise_floor(targets, run.dataset, threads=threads),
         },
     }
@@ -78,6 +78,11 @@ def save_latency(
     progress.stage("Timing the engines")
     timed = time_targets(targets, run.dataset, budget_seconds=budget_seconds, seed=run.plan.seed)
     store.put_document("latency", report_figures(timed))
+
+
+def _self_test(opened: Opened) -> dict[str, object]:
+    found = opened.selftest
+    return {"failed": str(found)} if isinstance(found, EngineError) else found.to_json()
 
 
 def _audited(opened: Opened) -> Audit:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.artifact import Card, read_card
-from ..core.errors import InputError
+from ..core.errors import EngineError, InputError
 from ..core.files import sha256_file
 from ..core.manifest import Manifest
 from ..engines.catalog import is_url, split_target
@@ -38,14 +39,14 @@ class Opened:
         path: Its file; None where it is a server.
         card: Its card, or None.
         precision: From the card, else read off the file.
-        selftest: How its answers depend on batch and repetition.
+        selftest: How its answers depend on batch and repetition; or the failure, if it did not answer.
     """
 
     target: Target
     path: Path | None
     card: Card | None
     precision: str
-    selftest: SelfTest
+    selftest: SelfTest | EngineError
 
     def to_json(self, *, reference: bool, integer_coverage: float | None) -> dict[str, Any]:
         """Give the engine as the report's JSON data."""
@@ -68,8 +69,11 @@ def opened_targets(
 ) -> Iterator[list[Opened]]:
     """Open every engine, run its self-test, and close them all at the end.
 
+    One that opens and then fails its self-test stays among the others: it is asked again in each of its cells.
+
     Raises:
         InputError: If a file cannot be opened, or the engines disagree on preprocessing or classes.
+        EngineError: If every engine fails its self-test.
     """
     door = door or Door()
     sources = _sources(paths, door)
@@ -82,6 +86,9 @@ def opened_targets(
             stack.callback(engine.close)
             found.append(_opened(source, engine, name, pipeline, batch))
         _check_alike(found)
+        failures = [opened.selftest for opened in found if isinstance(opened.selftest, EngineError)]
+        if len(failures) == len(found):
+            raise failures[0]
         yield found
 
 
@@ -188,7 +195,7 @@ def _opened(source: _Source, opened: Engine, name: str, pipeline: Pipeline, batc
     spec = engine.spec
     batch = spec.fixed_batch or batch
     images = np.random.default_rng(0).integers(0, 256, (batch, spec.height, spec.width, 3), dtype=np.uint8)
-    tested = self_test(engine, fitted.tensor(images))
+    tested = _tested(engine, fitted.tensor(images))
     provenance = engine.provenance()
     identity = {key: provenance[key] for key in ("kind", "version", "providers", "optimization")}
     if libraries := provenance.get("custom_ops_sha256"):
@@ -205,10 +212,17 @@ def _opened(source: _Source, opened: Engine, name: str, pipeline: Pipeline, batc
             **identity,
         },
         batch=batch,
-        pad=spec.fixed_batch is not None or not tested.batch_invariant,
+        pad=spec.fixed_batch is not None or isinstance(tested, EngineError) or not tested.batch_invariant,
     )
     precision = card.precision if card is not None else "unknown"
     return Opened(target=target, path=path, card=card, precision=precision, selftest=tested)
+
+
+def _tested(engine: Engine, batch: NDArray[Any]) -> SelfTest | EngineError:
+    try:
+        return self_test(engine, batch)
+    except EngineError as failure:
+        return failure
 
 
 def _check_alike(found: Sequence[Opened]) -> None:

@@ -1,0 +1,86 @@
+"""An engine that opens and does not answer: the others are measured, and it is a row with the reason."""
+
+import json
+
+import pytest
+
+from robustmq_trt import assets
+
+CONDITIONS = ("clean", "brightness:1", "square:eps=8,queries=5", "fgsm:eps=8")
+NOTHING = "the clean images could not be measured, so there is nothing to attack"
+NAMES = ("embedded.fp32", "embedded.w8a8")
+DATA = ("--data", assets.images_dir("eval"), "--images", "6", "--threads", "1")
+
+
+def files(engines):
+    return [engines / f"{name}.onnx" for name in NAMES]
+
+
+def evaluation(engines, folder):
+    conditions = ("--corruption", "brightness:1", "--attack", "square:eps=8,queries=5", "--attack", "fgsm:eps=8")
+    return ("evaluate", *files(engines), *DATA, *conditions, "--latency", "0.1", "-o", folder)
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_the_others_are_measured_and_it_is_a_row_in_each_condition(dead, command, engines, tmp_path, fragile):
+    fragile(files(engines)[dead], None)
+
+    code, out, _ = command(*evaluation(engines, tmp_path / "run"), "--json")
+
+    found = json.loads(out)
+    alive = {record["condition"] for record in found["records"] if record["engine"] == NAMES[1 - dead]}
+    reasons = found["totals"]["reasons"]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    tests = report["provenance"]["self-test"]
+    assert code == 3
+    assert set(CONDITIONS) <= alive
+    assert {record["engine"] for record in found["records"]} == {NAMES[1 - dead]}
+    assert found["totals"]["failed"] == len(CONDITIONS)
+    assert {row["cell"]: row["reason"] for row in reasons} == {
+        f"{condition} on {NAMES[dead]}": "failed: " + (NOTHING if "square" in condition else "The engine died.")
+        for condition in CONDITIONS
+    }
+    assert {timing["verdict"] for timing in found["latency"] if timing["engine"] == NAMES[dead]} == {"failed"}
+    assert tests[NAMES[dead]] == {"failed": "The engine died."}
+    assert tests[NAMES[1 - dead]]["repeatable"]
+
+
+def test_it_is_asked_again_when_the_run_goes_on(command, engines, tmp_path, fragile, monkeypatch):
+    fragile(files(engines)[1], None)
+    assert command(*evaluation(engines, tmp_path / "run"))[0] == 3
+    monkeypatch.undo()
+
+    code, out, _ = command(*evaluation(engines, tmp_path / "run"), "--json")
+
+    assert code == 0
+    assert {record["engine"] for record in json.loads(out)["records"]} == set(NAMES)
+
+
+def test_alone_it_is_refused_before_anything_is_measured(refused, engines, tmp_path, fragile):
+    file = files(engines)[1]
+    fragile(file, None)
+
+    message = refused("evaluate", file, *DATA, "--corruption", "brightness:1", "-o", tmp_path / "run", code=3)
+
+    assert "The engine died." in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("transfer-matrix", "--attack", "fgsm:eps=4"),
+        ("preprocessing", "quality", "--qualities", "50"),
+        ("latency", "--seconds", "0.1"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_other_commands_keep_what_the_others_gave(words, command, engines, fragile):
+    fragile(files(engines)[1], None)
+    head = words[: 2 if words[0] == "preprocessing" else 1]
+
+    code, out, _ = command(*head, *files(engines), *DATA, *words[len(head) :])
+
+    assert code == 3
+    assert "The engine died." in out
+    assert NAMES[0] in out
