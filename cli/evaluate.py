@@ -19,12 +19,12 @@ from .isolation import add_isolation, door
 from .options import (
     PARTIAL,
     Subparsers,
+    add_batch,
     add_common,
     add_corruption_options,
     add_data,
     add_prepared,
     figure,
-    positive,
     prepared_sets,
     print_json,
     seconds,
@@ -67,7 +67,7 @@ def add_parser(commands: Subparsers) -> None:
         metavar="PRESET",
         help="also show each attack's images losslessly, as JPEG 95, 90, 75 and through presets; clean ones beside",
     )
-    parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
+    add_batch(parser)
     parser.add_argument("--latency", type=seconds, default=1.0, metavar="SECONDS", help="per figure; 0 measures none")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder; an interrupted run goes on in it")
     add_prepared(parser)

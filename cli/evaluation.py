@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import EngineError
 from ..core.files import set_aside
 from ..core.record import Record
 from ..core.store import Store
@@ -111,6 +112,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> Evaluated:
             progress.stage(f"{left_out} images were used for calibration and are left out")
         _hint_at_numbers(dataset, progress)
         for opened in targets:
+            if isinstance(opened.selftest, EngineError):
+                progress.stage(f"{opened.target.name} fails its self-test and is asked again: {opened.selftest}")
             _hint_at_diagnosis(opened, dataset, progress)
         # Always a seeded permutation: folders are sorted by class, and every chunk should hold all of them.
         everything = dataset

@@ -27,6 +27,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=None, metavar="N", help="threads of the engine")
 
 
+def add_batch(parser: argparse._ActionsContainer) -> None:
+    """Add ``--batch``."""
+    parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
+
+
 def add_data(parser: argparse._ActionsContainer, *, required: bool, preset: bool = True) -> None:
     """Add ``--data``, ``--labels``, ``--images`` and, where the command has none of its own, ``--preset``."""
     parser.add_argument(

@@ -31,14 +31,24 @@ from ..inputs.dataset import Dataset, check_labels
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import PARTIAL, Subparsers, add_common, add_data, add_prepared, figure, positive, prepared_sets, table
+from .options import (
+    PARTIAL,
+    Subparsers,
+    add_batch,
+    add_common,
+    add_data,
+    add_prepared,
+    figure,
+    positive,
+    prepared_sets,
+    table,
+)
 from .output import add_output, finished_cells, put_out
 from .progress import Progress
 from .report import open_results
 from .scaling import leverage_table, planted_records
 from .targets import DEFAULT_PRESET, Opened, opened_targets, without_calibration
 
-_BATCH = 32
 _DEFAULT_PRESETS = "torchvision,opencv-linear,opencv-nearest,opencv-area"
 
 
@@ -64,6 +74,7 @@ def _on_targets(
     parser: argparse.ArgumentParser = studies.add_parser(name, help=help_text, description=help_text)
     parser.add_argument("targets", nargs="+", metavar="TARGET", help="engines; the first is the reference")
     add_data(parser, required=True)
+    add_batch(parser)
     add_prepared(parser)
     add_isolation(parser)
     add_output(parser)
@@ -98,6 +109,7 @@ def _add_scaling(studies: Subparsers) -> None:
     parser.add_argument("--pairs", type=positive, default=20, metavar="N", help="pairs of pictures (default 20)")
     parser.add_argument("--presets", default=_DEFAULT_PRESETS, metavar="A,B", help=f"default: {_DEFAULT_PRESETS}")
     add_data(parser, required=False)
+    add_batch(parser)
     add_isolation(parser)
     add_output(parser)
     add_common(parser)
@@ -203,7 +215,7 @@ def _ways(options: argparse.Namespace, own: Pipeline) -> list[Way]:
 def _opened(options: argparse.Namespace) -> Iterator[tuple[list[Opened], Dataset]]:
     """Open the engines, and the images that none of them was calibrated with."""
     with opened_targets(
-        options.targets, preset=options.preset, threads=options.threads, batch=_BATCH, door=door(options)
+        options.targets, preset=options.preset, threads=options.threads, batch=options.batch, door=door(options)
     ) as targets:
         dataset, _ = without_calibration(open_dataset(options.data, options.labels), targets)
         dataset = _drawn(options, dataset)

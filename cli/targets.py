@@ -222,7 +222,18 @@ def _tested(engine: Engine, batch: NDArray[Any]) -> SelfTest | EngineError:
     try:
         return self_test(engine, batch)
     except EngineError as failure:
-        return failure
+        single = " It answers single images: pass `--batch 1`." if _answers(engine, batch[:1]) else ""
+        return EngineError(f"{failure}{single}")
+
+
+def _answers(engine: Engine, batch: NDArray[Any]) -> bool:
+    if engine.spec.fixed_batch not in (None, len(batch)):
+        return False
+    try:
+        engine.infer(batch)
+    except EngineError:
+        return False
+    return True
 
 
 def _check_alike(found: Sequence[Opened]) -> None:

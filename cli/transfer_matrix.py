@@ -25,7 +25,7 @@ from ..inputs.loader import load_images
 from ..inputs.pipeline import Pipeline
 from ..inputs.sources import open_dataset
 from .isolation import add_isolation, door
-from .options import PARTIAL, Subparsers, add_common, add_data, figure, positive, table
+from .options import PARTIAL, Subparsers, add_batch, add_common, add_data, figure, table
 from .output import add_output, finished_cells, put_out
 from .progress import Progress
 from .targets import Opened, opened_targets, without_calibration
@@ -52,7 +52,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--shift", action="append", default=[], metavar="PRESET", help="also serve them through a preset"
     )
-    parser.add_argument("--batch", type=positive, default=32, help="images in one call of the engine (default 32)")
+    add_batch(parser)
     add_isolation(parser)
     add_output(parser)
     add_common(parser)

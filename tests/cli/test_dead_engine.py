@@ -2,7 +2,10 @@
 
 import json
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from robustmq_trt import assets
 
@@ -84,3 +87,37 @@ def test_other_commands_keep_what_the_others_gave(words, command, engines, fragi
     assert code == 3
     assert "The engine died." in out
     assert NAMES[0] in out
+
+
+@pytest.fixture
+def one_inside(tmp_path):
+    """The embedded model with a batch of one in a Reshape and none in its signature, as exporters leave it."""
+    model = onnx.load(assets.model_path())
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "one_row"))
+    (flatten,) = (node for node in model.graph.node if node.op_type == "Flatten")
+    flatten.CopyFrom(helper.make_node("Reshape", [flatten.input[0], "one_row"], flatten.output))
+    onnx.save(model, tmp_path / "one_inside.onnx")
+    return tmp_path / "one_inside.onnx"
+
+
+def test_a_file_that_takes_single_images_only_says_so(command, refused, one_inside, tmp_path):
+    conditions = (*DATA, "--corruption", "brightness:1", "--latency", "0", "-o", tmp_path / "run")
+
+    alone = refused("evaluate", one_inside, *conditions, code=3)
+    code, out, err = command("evaluate", assets.model_path(), one_inside, *conditions)
+    works, *_ = command("evaluate", one_inside, *conditions, "--batch", "1")
+
+    assert "It answers single images: pass `--batch 1`." in alone
+    assert (code, works) == (3, 0)
+    assert "one_inside fails its self-test and is asked again" in err
+    assert "--batch 1" in err
+    assert "not measured: clean on one_inside, brightness:1 on one_inside: failed: ONNX Runtime failed" in out
+
+
+@pytest.mark.parametrize(("batch", "expected"), [("32", 3), ("1", 0)])
+def test_single_images_do_in_preprocessing(batch, expected, command, one_inside):
+    study = ("preprocessing", "quality", assets.model_path(), one_inside, *DATA, "--qualities", "50")
+
+    code, *_ = command(*study, "--batch", batch)
+
+    assert code == expected
