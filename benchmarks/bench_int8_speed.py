@@ -280,8 +280,8 @@ def save(options: argparse.Namespace, documents: dict[str, Any]) -> Path:
     isa = os.environ.get(ISA, "")
     variant = "".join(f"_{word}" for word in ("fixed" if options.fixed else "", isa.lower()) if word)
     path: Path = options.results / f"int8_speed{variant}_{today}_onnxruntime-{made['packages']['onnxruntime']}.json"
-    setting = {"batches": BATCHES, "fixed": options.fixed, ISA: isa or None, "threads": 1, "clock": options.clock}
-    setting |= {"seed": options.seed, "goal": GOAL}
+    asked = {key: getattr(options, key) for key in ("fixed", "clock", "seed")}
+    setting = asked | {"batches": BATCHES, "threads": 1, "goal": GOAL}
     write_json(path, {"date": today, "definition": __doc__, **setting, "provenance": made, "nets": documents})
     return path
 

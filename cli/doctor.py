@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     cpu = machine["cpu"]
     print(f"\ncpu: {cpu['model']}, {cpu['cores']} cores, {' '.join(cpu['features'])}")
     print(f"gpu: {', '.join(machine['gpus']) or 'none visible'}")
+    for name, value in machine["environment"].items():
+        print(f"set: {name}={value}, which chooses kernels or devices")
     return 0
 
 

@@ -26,6 +26,17 @@ _PACKAGES = (
     "ai-edge-litert",
     "torch",
 )
+# Environment variables by which libraries choose other kernels or devices.
+_SWITCHES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENCV_CPU_DISABLE",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_TF32_OVERRIDE",
+)
 # The features that choose between integer kernels on x86 and Arm.
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
 
@@ -38,12 +49,18 @@ def provenance() -> dict[str, Any]:
         "cpu": cpu(),
         "gpus": gpus(),
         "packages": package_versions(),
+        "environment": switches(),
     }
 
 
 def package_versions() -> dict[str, str]:
     """Give the versions of the packages that can move a number, those installed only."""
     return {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+
+
+def switches() -> dict[str, str]:
+    """Give the environment variables that choose kernels or devices, those set only."""
+    return {name: os.environ[name] for name in _SWITCHES if name in os.environ}
 
 
 def cpu() -> dict[str, Any]:

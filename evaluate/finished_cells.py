@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.files import sha256_json, write_json
-from ..core.provenance import cpu, gpus, package_versions
+from ..core.provenance import cpu, gpus, package_versions, switches
 from ..core.record import Record
 from .rates import any_failed
 
@@ -35,7 +35,7 @@ class FinishedCells:
         self.folder = folder
         self._common: dict[str, Any] = {}
         if folder is not None:
-            machine = {"cpu": cpu(), "gpus": gpus(), "packages": package_versions()}
+            machine = {"cpu": cpu(), "gpus": gpus(), "packages": package_versions(), "environment": switches()}
             self._common = {"robustmq": __version__, "machine": machine, "settings": dict(settings or {})}
         self.found = self.kept = self.damaged = 0
 

@@ -53,6 +53,18 @@ def test_list_and_doctor_speak_json(command):
     assert {backend["name"] for backend in backends if backend["works"]} >= {"onnxruntime"}
 
 
+def test_doctor_names_what_chooses_other_kernels(command, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    machine = json.loads(command("doctor", "--json")[1])["machine"]
+    _, said, _ = command("doctor")
+
+    assert machine["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert "OMP_NUM_THREADS" not in machine["environment"]
+    assert "set: ONEDNN_MAX_CPU_ISA=AVX2" in said
+
+
 def test_list_says_how_an_attack_is_set(command):
     about = {row["name"]: row["about"] for row in json.loads(command("list", "--json")[1])["attack"]}
 

@@ -48,6 +48,7 @@ def test_another_cell_or_setting_is_not_found(kept: Path) -> None:
         ("package_versions", lambda: {"onnxruntime": "9.9"}),
         ("cpu", lambda: {"model": "another"}),
         ("gpus", lambda: ["another"]),
+        ("switches", lambda: {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
     ],
 )
 def test_what_another_version_or_machine_measured_is_not_found(
