@@ -26,8 +26,8 @@ _PACKAGES = (
     "ai-edge-litert",
     "torch",
 )
-# Environment variables by which libraries choose other kernels or devices.
-_SWITCHES = (
+
+SWITCHES = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
     "ONEDNN_DEFAULT_FPMATH_MODE",
@@ -37,6 +37,8 @@ _SWITCHES = (
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_TF32_OVERRIDE",
 )
+"""Environment variables by which libraries choose other kernels or devices."""
+
 # The features that choose between integer kernels on x86 and Arm.
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
 
@@ -60,7 +62,7 @@ def package_versions() -> dict[str, str]:
 
 def switches() -> dict[str, str]:
     """Give the environment variables that choose kernels or devices, those set only."""
-    return {name: os.environ[name] for name in _SWITCHES if name in os.environ}
+    return {name: os.environ[name] for name in SWITCHES if name in os.environ}
 
 
 def cpu() -> dict[str, Any]:

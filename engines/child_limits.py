@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from ..core.provenance import SWITCHES
+
 # Everything else stays behind: tokens, proxies with passwords, cloud credentials, the home folder.
 _KEPT = frozenset(
     (
@@ -12,19 +14,18 @@ _KEPT = frozenset(
         "CUDA_HOME",
         "CUDA_MODULE_LOADING",
         "CUDA_PATH",
-        "CUDA_VISIBLE_DEVICES",
         "KMP_AFFINITY",
         "LANG",
         "LC_ALL",
         "LD_LIBRARY_PATH",
         "NVIDIA_VISIBLE_DEVICES",
-        "OMP_NUM_THREADS",
         "PATH",
         "PYTHONHASHSEED",
         "PYTHONHOME",
         "PYTHONPATH",
         "TZ",
         "VIRTUAL_ENV",
+        *SWITCHES,
     )
 )
 _FILE_BYTES = 4 << 30

@@ -253,6 +253,14 @@ def test_the_child_sees_neither_secrets_nor_the_home_folder(opened: Callable[...
     assert found["environment"]["HOME"] == found["folder"] != str(Path.cwd())
 
 
+def test_the_child_chooses_the_kernels_that_the_parent_would(
+    opened: Callable[..., ChildEngine], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+    assert opened().provenance()["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+
+
 def test_files_handed_over_lie_in_the_child_s_own_folder(engines_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(engines_path))
     opener = "robustmq_test_engines:good"
