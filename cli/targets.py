@@ -222,15 +222,16 @@ def _tested(engine: Engine, batch: NDArray[Any]) -> SelfTest | EngineError:
     try:
         return self_test(engine, batch)
     except EngineError as failure:
-        single = " It answers single images: pass `--batch 1`." if _answers(engine, batch[:1]) else ""
-        return EngineError(f"{failure}{single}")
+        hint = " It answers single images: pass `--batch 1`." if _answers_one(engine, batch) else ""
+        return EngineError(f"{failure}{hint}")
 
 
-def _answers(engine: Engine, batch: NDArray[Any]) -> bool:
-    if engine.spec.fixed_batch not in (None, len(batch)):
+def _answers_one(engine: Engine, batch: NDArray[Any]) -> bool:
+    """Tell whether an engine that failed on several images answers one."""
+    if len(batch) == 1 or engine.spec.fixed_batch:
         return False
     try:
-        engine.infer(batch)
+        engine.infer(batch[:1])
     except EngineError:
         return False
     return True
