@@ -1,12 +1,12 @@
-"""Claim: INT8 is at least 2.5 times as fast as fp32: ResNet18 (trt-s8, lowered) and MobileNetV2 (cpu-u8).
+"""Goal: INT8 at least 2.5 times as fast as fp32; ResNet18 (trt-s8, lowered) reaches it, MobileNetV2 (cpu-u8) does not.
 
 One thread, engine only: a ready tensor in, scores out, at batch 1 (single-stream: the goals) and at the fastest of the
 batch sizes 1, 4 and 16, each engine's own (offline). ONNX Runtime and OpenVINO run the same files, and each is measured
-by its own fp32 engine. With `--fixed` all files take batch 1 and nothing else, as where single images are served:
-OpenVINO spends a tenth of its time on a batch size that could change. All engines of a net take turns in one process in
-short rounds, and each round gives one ratio fp32 / INT8 of neighbouring medians; the row shows the median of these
-ratios with its distribution-free 95 % interval, so a drift of the machine falls on both sides. Beside them stand both
-profiles and w4a8: a 4-bit grid in int8 kernels runs the same kernels, so no speed-up over w8a8 is claimed for it.
+by its own fp32 engine. With `--fixed` all files take batch 1 and nothing else, as where single images are served and
+OpenVINO need not expect another batch size. All engines of a net take turns in one process in short rounds, and each
+round gives one ratio fp32 / INT8 of neighbouring medians; the row shows the median of these ratios with its
+distribution-free 95 % interval, so a drift of the machine falls on both sides. Beside them stand both profiles and
+w4a8: a 4-bit grid in int8 kernels runs the same kernels, so no speed-up over w8a8 is claimed for it.
 
 The clock is the wall's; `--clock cpu` counts the process's CPU time instead, which other processes' turns on a busy
 machine do not enter (they still share its caches); the record says which one it was.
@@ -21,7 +21,7 @@ it lies below, else "undecided".
     ROBUSTMQ_DATA=... ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI python benchmarks/bench_int8_speed.py --fixed
     ROBUSTMQ_DATA=... python benchmarks/bench_int8_speed.py --nets resnet18 --seconds 1 --rounds 6 --no-save
 
-`ONEDNN_MAX_CPU_ISA` keeps OpenVINO off the tile unit (AMX), which pays for large layers only; the record says which.
+`ONEDNN_MAX_CPU_ISA` keeps OpenVINO off the tile unit (AMX); the record says so.
 The ResNet18 has random weights (see resnet18.py) and is calibrated on noise; MobileNetV2 on ImageNet images.
 """
 
@@ -237,7 +237,7 @@ def measure(net: str, options: argparse.Namespace) -> dict[str, Any]:
         )
     timings = {(timing.scenario, timing.engine): timing for timing in report.timings}
     rows = [
-        {**row(net, entrant, timings[scenario, str(entrant)], timings[scenario, f"{entrant.backend} {FLOAT}"])}
+        row(net, entrant, timings[scenario, str(entrant)], timings[scenario, f"{entrant.backend} {FLOAT}"])
         | facts[entrant]
         for scenario in ("single-stream", "offline")
         for entrant in entrants

@@ -1,4 +1,4 @@
-"""Claim: Square fools at least 99 % of the images and keeps an INT8 engine busy 92 % of the time, 96 % if it is apart.
+"""Claim: Square fools 99 % of the images and keeps an INT8 engine usefully busy 90 % of the time, apart 95 to 96 %.
 
 ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-max ranges of 256 other images), or with
 ``--net mobilenet_v2`` that net on ImageNet images (128 others); eps 8, at most 1000 queries an image, one thread, batch
@@ -9,11 +9,11 @@ ResNet20 on CIFAR-10 images, INT8 (per-channel weights, uint8 activations, min-m
     ROBUSTMQ_DATA=... python benchmarks/bench_square.py --images 20 --rounds 1 --no-save
 
 The first two are for the record; the second tells how much of the loss is the end of the run, where few images are left
-to fill a batch. "apart" is ours on the same engine in a process of its own (``--isolate``), which computes
-one batch while the attacks work on the other; its time is told by that process. ``--autoattack`` names the file of a
-checkout of github.com/fra31/auto-attack (needs torch); ``--torchattacks`` and ``--art`` take torchattacks (needs torch)
-and the adversarial-robustness-toolbox where they are installed. None is a dependency, and a contender that is not named
-is not run. ``--engine FILE`` runs another build of the model, float or quantized.
+to fill a batch. "apart" is ours on the same engine in a process of its own (``--isolate``), which computes one batch
+while the attacks work on the other; its time is told by that process. ``--autoattack`` names the file of a checkout of
+github.com/fra31/auto-attack (needs torch); ``--torchattacks`` and ``--art`` take torchattacks (needs torch) and the
+adversarial-robustness-toolbox where they are installed. None is a dependency, and a contender that is not named is not
+run. ``--engine FILE`` runs another build of the model, float or quantized.
 
 Every delivered image is rounded to grey levels and judged once more by the production argmax: "claimed" is what the
 implementation believes, "verified" what holds within eps. Useful utilisation is the product of three shares: "engine",

@@ -62,10 +62,12 @@ def _activation(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto])
     """Spell a node as attributes of ``FusedConv``; None if that cannot be done."""
     if _is_standard(node, "Relu"):
         return {"activation": "Relu"}
-    bounds = [constants.get(name) for name in node.input[1:]]
-    if not _is_standard(node, "Clip") or len(bounds) != 2 or None in bounds:
+    if not _is_standard(node, "Clip"):
         return None
-    low, high = (float(numpy_helper.to_array(bound).item()) for bound in bounds if bound is not None)
+    bounds = [numpy_helper.to_array(constants[name]) for name in node.input[1:] if name in constants]
+    if [bound.size for bound in bounds] != [1, 1]:
+        return None
+    low, high = (float(bound.item()) for bound in bounds)
     return {"activation": "Clip", "activation_params": [low, high]}
 
 

@@ -54,6 +54,7 @@ def seen(model, tensors, x):
         ((CONVOLUTION, "y = Sigmoid (c)"), ()),
         ((CONVOLUTION, "s = Abs (high)", "y = Clip (c, low, s)"), ()),  # a computed bound
         ((CONVOLUTION, "y = Clip (c, low)"), ()),
+        ((CONVOLUTION, "y = Clip (c, low, b)"), ()),  # no scalar, which the runtime refuses in its own words
         (("c = Add (x, x)", "y = Relu (c)"), ()),
     ],
 )
